@@ -1,0 +1,18 @@
+"""Networks and numerics of Circumplex, free of web, database and search-engine code.
+
+Shape letters, one meaning each, here and everywhere:
+
+====== =====================================================================
+B      items of a batch
+T      time steps: 0.5 s in a curve, 0.96 s in a feature sequence
+F      features per time step
+D      dimensions of an encoding
+N      items searched
+K      results asked for
+====== =====================================================================
+
+Units are part of a name: durations carry ``_s``, rates ``_hz``, sizes ``_bytes``.
+Curves hold valence in column 0 and arousal in column 1, both in [-1, 1], as in Takashima et al.,
+"Cross-modal Music Emotion Recognition Using Composite Loss-based Embeddings", IEEE Access 2023
+(arXiv 2112.07192), the paper whose equations the docstrings number.
+"""

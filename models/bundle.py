@@ -1,0 +1,293 @@
+"""Bundles: one trained model on disk, whole and checked, or not loaded at all.
+
+A bundle is a folder: ``manifest.json``, ``weights.safetensors`` (both towers),
+``references.safetensors`` (reference curves, their encodings, calibration pairs),
+``references.json`` (their names), and the frontend's files where it has any. The manifest holds
+everything else that a prediction depends on and the SHA-256 of every file; the bundle's ``id`` is
+the SHA-256 of the manifest itself. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
+
+from models.audio import Recording
+from models.calibration import DIRECTIONS, PairSample, SimilarityCalibration
+from models.curve import CURVE_RATE_HZ, Curve, CurveWindow
+from models.encoders import Tower, TowerShape
+from models.estimate import EstimateCalibration, Estimator
+from models.frontends import Frontend, load_frontend
+from models.similarity import Encodings
+from models.windows import (
+    PATCH_S,
+    WINDOW_HOP_S,
+    WINDOW_PATCHES,
+    WINDOW_S,
+    window_patches,
+    window_starts_s,
+)
+
+BUNDLE_FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+WEIGHTS_FILE = "weights.safetensors"
+REFERENCES_FILE = "references.safetensors"
+NAMES_FILE = "references.json"
+
+WINDOWING: dict[str, float] = {
+    "window_s": WINDOW_S,
+    "hop_s": WINDOW_HOP_S,
+    "patch_s": PATCH_S,
+    "window_patches": WINDOW_PATCHES,
+    "curve_rate_hz": CURVE_RATE_HZ,
+}
+
+
+class BundleError(RuntimeError):
+    """A bundle that must not be used; the text says why and what to run."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says. ``frontend`` is None for a model that hears only features."""
+
+    recipe: str
+    corpus: str
+    seed: int
+    weight: float
+    margin: float
+    divergence_scale: float
+    frontend: dict[str, str | int | float] | None
+    music_tower: TowerShape
+    emotion_tower: TowerShape
+    estimate: EstimateCalibration
+    split: dict[str, int]
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    windowing: dict[str, float] = field(default_factory=lambda: dict(WINDOWING))
+    format: int = BUNDLE_FORMAT
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceCurve:
+    """A training curve that travels with the model."""
+
+    id: str
+    label: str
+    curve: Curve
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedRecording:
+    """A recording's windows: W starts and ends in seconds, and their W encodings (float32)."""
+
+    starts_s: list[float]
+    ends_s: list[float]
+    encodings: Encodings
+
+
+class Bundle:
+    """A trained model, ready to encode both modalities and to read emotions off scores."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        music: Tower,
+        emotion: Tower,
+        frontend: Frontend | None,
+        references: list[ReferenceCurve],
+        pairs: SimilarityCalibration,
+        reference_encodings: Encodings | None = None,
+        bundle_id: str = "",
+    ) -> None:
+        self.id = bundle_id
+        self.manifest = manifest
+        self.music = music.eval()
+        self.emotion = emotion.eval()
+        self.frontend = frontend
+        self.references = references
+        self.similarity = pairs
+        windows = [window for item in references for window in item.curve.windows()]
+        if reference_encodings is None:
+            reference_encodings = self.encode_curve_windows(windows)
+        self.estimator = Estimator(
+            reference_encodings,
+            np.stack([window.curve.values for window in windows]),
+            manifest.estimate,
+            manifest.divergence_scale,
+        )
+
+    def encode_recording(self, recording: Recording) -> EncodedRecording:
+        """Encode a recording window by window, through the frontend and the music tower.
+
+        Raises:
+            BundleError: the model was trained on precomputed features and has no frontend.
+        """
+        if self.frontend is None:
+            raise BundleError(
+                "this bundle was trained on precomputed features and has no frontend: it cannot "
+                "hear recordings; train with --frontend"
+            )
+        features = self.frontend.features(recording.waveform)
+        return self.encode_features(features, recording.duration_s)
+
+    def encode_features(self, features: NDArray[np.float32], duration_s: float) -> EncodedRecording:
+        """Encode a recording of ``duration_s`` from its feature sequence (T, F)."""
+        starts_s = window_starts_s(duration_s)
+        windows = [window_patches(features, start_s) for start_s in starts_s]
+        ends_s = [min(start_s + WINDOW_S, duration_s) for start_s in starts_s]
+        return EncodedRecording(starts_s, ends_s, encode_sequences(self.music, windows))
+
+    def encode_curve_windows(self, windows: list[CurveWindow]) -> Encodings:
+        """Encode windows of curves through the emotion tower."""
+        return encode_sequences(
+            self.emotion, [window.curve.values.astype(np.float32) for window in windows]
+        )
+
+
+@torch.inference_mode()
+def encode_sequences(tower: Tower, sequences: list[NDArray[np.float32]]) -> Encodings:
+    """Encode sequences (T, F) one by one, so that company never changes an encoding's bits."""
+    rows = []
+    for sequence in sequences:
+        features = torch.from_numpy(np.ascontiguousarray(sequence))[None]
+        encoded = tower(features, torch.tensor([len(sequence)]))
+        rows.append(Encodings(*(part.numpy() for part in encoded)))
+    return Encodings.stack(rows)
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> str:
+    """Write a bundle, replacing ``folder`` only once it is complete; returns its id."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tensors = {f"music.{k}": v.contiguous() for k, v in bundle.music.state_dict().items()}
+    tensors |= {f"emotion.{k}": v.contiguous() for k, v in bundle.emotion.state_dict().items()}
+    save_tensors({k: v.cpu() for k, v in tensors.items()}, partial / WEIGHTS_FILE)
+    save_arrays(_reference_arrays(bundle), partial / REFERENCES_FILE)
+    names = [{"id": item.id, "label": item.label} for item in bundle.references]
+    (partial / NAMES_FILE).write_text(json.dumps(names, ensure_ascii=False, indent=1) + "\n")
+    files = [WEIGHTS_FILE, REFERENCES_FILE, NAMES_FILE]
+    if bundle.frontend is not None:
+        files += bundle.frontend.save(partial)
+
+    fields = asdict(bundle.manifest)
+    fields["files"] = {name: _sha256(partial / name) for name in files}
+    bundle_id = _manifest_id(fields)
+    text = json.dumps({"id": bundle_id, **fields}, indent=2, sort_keys=True)
+    (partial / MANIFEST_FILE).write_text(text + "\n")
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    return bundle_id
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Load a bundle after checking every byte of it.
+
+    Raises:
+        BundleError: a file is missing or altered, or this version of the code cannot use it.
+        models.frontends.FrontendError: the frontend here is not the one of the training.
+        models.vggish.WeightsError: VGGish's weights cannot be had.
+    """
+    fields = _verified_manifest(folder)
+    bundle_id = fields.pop("id")
+    fields.pop("files")
+    manifest = Manifest(
+        **{
+            **fields,
+            "music_tower": TowerShape.from_json(fields["music_tower"]),
+            "emotion_tower": TowerShape.from_json(fields["emotion_tower"]),
+            "estimate": EstimateCalibration.from_json(fields["estimate"]),
+        }
+    )
+    music, emotion = Tower(manifest.music_tower), Tower(manifest.emotion_tower)
+    tensors = load_tensors(folder / WEIGHTS_FILE)
+    for name, tower in (("music.", music), ("emotion.", emotion)):
+        tower.load_state_dict(
+            {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+        )
+    arrays = load_arrays(folder / REFERENCES_FILE)
+    names = json.loads((folder / NAMES_FILE).read_text())
+    values = np.split(arrays["curve_values"], np.cumsum(arrays["curve_steps"])[:-1])
+    references = [
+        ReferenceCurve(item["id"], item["label"], Curve(curve))
+        for item, curve in zip(names, values, strict=True)
+    ]
+    pairs = {
+        direction: PairSample(arrays[f"{direction}.true"], arrays[f"{direction}.unrelated"])
+        for direction in DIRECTIONS
+    }
+    frontend = load_frontend(manifest.frontend, folder) if manifest.frontend else None
+    return Bundle(
+        manifest,
+        music,
+        emotion,
+        frontend,
+        references,
+        SimilarityCalibration(pairs, manifest.divergence_scale),
+        Encodings(arrays["embedding"], arrays["mean"], arrays["variance"]),
+        bundle_id,
+    )
+
+
+def _reference_arrays(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    encodings = bundle.estimator.references
+    arrays: dict[str, NDArray[Any]] = {
+        "curve_values": np.concatenate([item.curve.values for item in bundle.references]),
+        "curve_steps": np.array([len(item.curve.values) for item in bundle.references]),
+        "embedding": encodings.embedding,
+        "mean": encodings.mean,
+        "variance": encodings.variance,
+    }
+    for direction, sample in bundle.similarity.samples.items():
+        arrays[f"{direction}.true"] = sample.true
+        arrays[f"{direction}.unrelated"] = sample.unrelated
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _verified_manifest(folder: Path) -> dict[str, Any]:
+    retrain = "train it again with `circumplex train`, or restore it from a copy"
+    try:
+        fields: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())
+        expected_id, files = fields["id"], dict(fields["files"])
+    except OSError as error:
+        raise BundleError(
+            f"{folder} is no bundle (no {MANIFEST_FILE}): make one with `circumplex train`"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder / MANIFEST_FILE} is damaged: {retrain}") from error
+    if _manifest_id({k: v for k, v in fields.items() if k != "id"}) != expected_id:
+        raise BundleError(f"{folder / MANIFEST_FILE} does not match its own checksum: {retrain}")
+    for name, sha256 in files.items():
+        path = folder / name
+        if not path.is_file() or _sha256(path) != sha256:
+            raise BundleError(f"{path} is missing or does not match its checksum: {retrain}")
+    if fields["format"] != BUNDLE_FORMAT or fields["windowing"] != WINDOWING:
+        raise BundleError(
+            f"{folder} was made for another version of Circumplex (format {fields['format']}, "
+            f"here {BUNDLE_FORMAT}): train it again with `circumplex train`"
+        )
+    return fields
+
+
+def _manifest_id(fields: dict[str, Any]) -> str:
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,164 @@
+"""The two towers: an encoder of a sequence and three heads (Takashima et al. 2023, section III).
+
+Every encoder takes a padded batch ``features`` (B, T, F) with the true ``lengths`` (B,) and returns
+(B, H); what lies behind an item's length never reaches its output. Every tower turns that into the
+embedding E, the mean μ and the variance σ, each (B, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
+
+SMALLEST_VARIANCE = 0.01
+"""Added to the variance head's softplus, so that 1/σ stays sound in a float32 search."""
+
+EncoderKind = Literal["mlp", "bigru"]
+
+
+class Encoded(NamedTuple):
+    """A tower's output for a batch: three (B, D) tensors; ``variance`` is at least 0.01."""
+
+    embedding: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
+class TowerShape:
+    """Everything that fixes a tower's layers.
+
+    ``widths`` are the fully connected layers (of the MLP, or behind the BiGRU), ``recurrent`` the
+    GRU's units each way. The paper's: MLP 256, 512, 512, 1024, 1024; BiGRU 512 then 512, 512, 512,
+    1024, 1024; dropout 0.5; D = 1,024.
+    """
+
+    encoder: EncoderKind
+    feature_size: int
+    widths: tuple[int, ...]
+    recurrent: int
+    dropout: float
+    dimensions: int
+
+    def as_json(self) -> dict[str, object]:
+        """Return a dictionary that :meth:`from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, object]) -> TowerShape:
+        """Rebuild a shape from a manifest."""
+        widths = fields["widths"]
+        assert isinstance(widths, Sequence)
+        return cls(**{**fields, "widths": tuple(widths)})  # type: ignore[arg-type]
+
+
+def _dense_layers(inputs: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
+    """Stack FC layers with softplus, and dropout between layers (not behind the last)."""
+    layers: list[nn.Module] = []
+    for position, width in enumerate(widths):
+        layers += [nn.Linear(inputs, width), nn.Softplus()]
+        if position < len(widths) - 1:
+            layers.append(nn.Dropout(dropout))
+        inputs = width
+    return nn.Sequential(*layers)
+
+
+class MLPEncoder(nn.Module):
+    """The mean over an item's true time steps, through FC layers with softplus."""
+
+    def __init__(self, shape: TowerShape) -> None:
+        super().__init__()
+        self.dense = _dense_layers(shape.feature_size, shape.widths, shape.dropout)
+        self.output_size = shape.widths[-1]
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, F), (B,) → (B, H)."""
+        steps = torch.arange(features.shape[1], device=features.device)
+        inside = (steps < lengths[:, None]).unsqueeze(-1)  # (B, T, 1)
+        mean = features.where(inside, 0.0).sum(dim=1) / lengths[:, None]
+        hidden: Tensor = self.dense(mean)
+        return hidden
+
+
+class BiGRUEncoder(nn.Module):
+    """One bidirectional GRU layer, [h_1 backward, h_T forward] concatenated, then FC layers.
+
+    The sequences are packed, so that h_T is each item's last true step and the backward pass begins
+    there.
+    """
+
+    def __init__(self, shape: TowerShape) -> None:
+        super().__init__()
+        self.gru = nn.GRU(shape.feature_size, shape.recurrent, batch_first=True, bidirectional=True)
+        self.dense = nn.Sequential(
+            nn.Dropout(shape.dropout),
+            _dense_layers(2 * shape.recurrent, shape.widths, shape.dropout),
+        )
+        self.output_size = shape.widths[-1]
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, F), (B,) → (B, H)."""
+        packed = pack_padded_sequence(
+            features, lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        _, last = self.gru(packed)  # (2, B, recurrent): forward at T, backward at 1
+        hidden: Tensor = self.dense(torch.cat([last[1], last[0]], dim=1))
+        return hidden
+
+
+class Tower(nn.Module):
+    """Standardised features → encoder → heads E, μ, σ.
+
+    ``feature_mean`` and ``feature_scale`` (F,) are statistics of the training part and travel with
+    the weights.
+    """
+
+    feature_mean: Tensor
+    feature_scale: Tensor
+
+    def __init__(self, shape: TowerShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("feature_mean", torch.zeros(shape.feature_size))
+        self.register_buffer("feature_scale", torch.ones(shape.feature_size))
+        self.encoder = MLPEncoder(shape) if shape.encoder == "mlp" else BiGRUEncoder(shape)
+        hidden = self.encoder.output_size
+        self.embedding = nn.Linear(hidden, shape.dimensions)
+        self.mean = nn.Linear(hidden, shape.dimensions)
+        self.variance = nn.Linear(hidden, shape.dimensions)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Encoded:
+        """(B, T, F), (B,) → three (B, D)."""
+        standard = (features - self.feature_mean) / self.feature_scale
+        hidden = self.encoder(standard, lengths)
+        return Encoded(
+            self.embedding(hidden),
+            self.mean(hidden),
+            functional.softplus(self.variance(hidden)) + SMALLEST_VARIANCE,
+        )
+
+    @torch.no_grad()
+    def standardise_by(self, mean: Tensor, scale: Tensor, *, floor: float = 1e-2) -> None:
+        """Take statistics (F,) of the training features; scales below ``floor`` count as it.
+
+        The floor is relative to the median scale: some frontends' channels are almost always zero.
+        """
+        self.feature_mean.copy_(mean)
+        self.feature_scale.copy_(scale.clamp_min(floor * float(scale.median().clamp_min(1e-6))))
+
+    @torch.no_grad()
+    def fold_embedding(self, projection: Tensor, centre: Tensor) -> None:
+        """Fold a linear map into the embedding head: E becomes (E - centre) @ projection.
+
+        ``projection`` (D, D) and ``centre`` (D,); this is how CCA's W ends up in the head, so that
+        E = Wᵀ FC(f) (section III-B).
+        """
+        weight, bias = self.embedding.weight, self.embedding.bias
+        self.embedding.weight.copy_(projection.T @ weight)
+        self.embedding.bias.copy_((bias - centre) @ projection)

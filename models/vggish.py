@@ -1,0 +1,104 @@
+"""VGGish's official weights: fetched once, checked, and kept without pickle.
+
+The network is torchvggish's class; its own loader adds PCA and quantisation, which we do not use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+VGGISH_FILE = "vggish-10086976.pth"
+VGGISH_URL = f"https://github.com/harritaylor/torchvggish/releases/download/v0.1/{VGGISH_FILE}"
+VGGISH_SHA256_PREFIX = "10086976"
+_BLOCK_BYTES = 1 << 20
+
+
+class WeightsError(RuntimeError):
+    """VGGish's weights are missing or are not the official ones; the text says what to do."""
+
+
+def cache_folder() -> Path:
+    """Return the folder where downloaded weights are kept (``CIRCUMPLEX_CACHE``, else XDG's)."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "circumplex"
+    return Path(os.environ.get("CIRCUMPLEX_CACHE", default))
+
+
+def official_weights(path: Path | None = None) -> Path:
+    """Return a safetensors file with the official weights, fetching them on first use.
+
+    ``path`` names a ``vggish-10086976.pth`` obtained by other means, for machines without
+    internet. Whatever its origin, the file's SHA-256 must begin as its official name says.
+
+    Raises:
+        WeightsError: the download failed, or the checksum differs.
+    """
+    kept = cache_folder() / "vggish-10086976.safetensors"
+    if path is None and kept.exists():
+        return kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    source = path if path is not None else _download(kept.parent / VGGISH_FILE)
+    if not source.is_file():
+        raise WeightsError(f"{source} does not exist: give the official {VGGISH_FILE}")
+    found = _sha256(source)
+    if not found.startswith(VGGISH_SHA256_PREFIX):
+        raise WeightsError(
+            f"{source} has SHA-256 {found[:16]}…, which does not begin with "
+            f"{VGGISH_SHA256_PREFIX}: it is not the official {VGGISH_FILE}"
+        )
+    weights = torch.load(source, map_location="cpu", weights_only=True)
+    partial = kept.with_suffix(".partial")
+    save_file(weights, partial)
+    partial.replace(kept)
+    return kept
+
+
+def load_network(weights: Path) -> nn.Module:
+    """Build torchvggish's network, without its post-processing, from a safetensors file.
+
+    Raises:
+        WeightsError: the file's tensors are not those of VGGish.
+    """
+    from torchvggish.torchvggish import VGG, make_layers
+
+    network: nn.Module = VGG(make_layers(), False)
+    try:
+        network.load_state_dict(load_file(weights))
+    except RuntimeError as error:
+        raise WeightsError(f"{weights} does not hold VGGish's tensors") from error
+    return network.eval()
+
+
+def _download(target: Path) -> Path:
+    partial = target.with_suffix(".partial")
+    try:
+        with urllib.request.urlopen(VGGISH_URL, timeout=30) as reply, partial.open("wb") as file:
+            total_bytes = int(reply.headers.get("Content-Length", 0))
+            with Progress(f"fetching {VGGISH_FILE}", total_bytes, "B") as progress:
+                while block := reply.read(_BLOCK_BYTES):
+                    file.write(block)
+                    progress.advance(len(block))
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{VGGISH_FILE} could not be fetched from {VGGISH_URL} ({error}): "
+            "fetch it elsewhere and pass --weights PATH"
+        ) from error
+    return partial.replace(target)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
