@@ -15,20 +15,21 @@ PATCH_S = 0.96
 WINDOW_PATCHES = 31
 """Whole 0.96 s patches in 30 s (29.76 s)."""
 
-_SHORTEST_TAIL_S = 0.5
-
 
 def window_starts_s(duration_s: float) -> list[float]:
     """Return the start of every window of something that lasts ``duration_s`` seconds.
 
-    A tail of less than half a second past the last regular window gets no window of its own.
+    A tail shorter than half a patch, which would be heard as the same patches once more, moves the
+    last regular window to the end instead of getting one of its own.
     """
     last_start_s = duration_s - WINDOW_S
     if last_start_s <= 0:
         return [0.0]
     regular = np.arange(0.0, last_start_s + 1e-9, WINDOW_HOP_S).tolist()
-    if last_start_s - regular[-1] >= _SHORTEST_TAIL_S:
-        regular.append(round(last_start_s, 3))
+    if len(regular) > 1 and last_start_s - regular[-1] < PATCH_S / 2:
+        regular.pop()
+    if last_start_s > regular[-1]:
+        regular.append(last_start_s)
     return regular
 
 
