@@ -1,0 +1,1 @@
+"""A small music engine: from an arousal–valence curve to the sound of a piece that follows it."""
