@@ -4,12 +4,14 @@
 import { formatSigned, setAttributes, svgElement } from "./dom.js";
 import { clamp, isConstant, moodColour, pointAt, thinCurve } from "./emotion.js";
 
-const RADIUS = 124;
-const LABEL_RADIUS = 142;
-const VIEW = 214;
-const LABEL_GAP_DEG = 6.4;
-const DOT_SPACING = 11.5;
+const RADIUS = 132;
+const LABEL_RADIUS = 150;
+const VIEW = 218;
+const LABEL_GAP_DEG = 5.8;
+const DOT_SPACING = 12;
 const PATH_POINTS = 180;
+// How many pieces the outline runs ahead of the path, so that it parts crossings but no joints.
+const OUTLINE_LEAD = 4;
 const KEY_STEP = 0.05;
 
 const place = ({ valence, arousal }) => [valence * RADIUS, -arousal * RADIUS];
@@ -20,8 +22,8 @@ function spreadAngles(angles) {
   for (let round = 0; round < 200; round += 1) {
     for (let i = 0; i < spread.length; i += 1) {
       const next = (i + 1) % spread.length;
-      const gap = (spread[next] - spread[i] + 360) % 360;
-      if (gap < LABEL_GAP_DEG && spread.length > 1) {
+      const gap = spread[next] - spread[i] + (next === 0 ? 360 : 0);
+      if (gap < LABEL_GAP_DEG) {
         const push = (LABEL_GAP_DEG - gap) / 2;
         spread[i] -= push;
         spread[next] += push;
@@ -63,6 +65,16 @@ function axes() {
   );
 }
 
+function pieceOfPath(from, to, progress) {
+  const [x1, y1] = place(from);
+  const [x2, y2] = place(to);
+  const width = 2 + 4 * progress;
+  const stroke = svgElement("line", { x1, y1, x2, y2, "stroke-width": width.toFixed(2) });
+  stroke.style.stroke = moodColour(to.valence, to.arousal);
+  const outline = svgElement("line", { class: "plane__outline", x1, y1, x2, y2, "stroke-width": (width + 4).toFixed(2) });
+  return { stroke, outline };
+}
+
 export class Circumplex extends EventTarget {
   constructor(host, { interactive, label, testId }) {
     super();
@@ -93,10 +105,12 @@ export class Circumplex extends EventTarget {
     this.svg.addEventListener("pointerdown", (event) => {
       if (event.target.closest("[data-word]") || event.button !== 0) return;
       this.svg.setPointerCapture(event.pointerId);
-      this.pick(this.emotionAt(event), false);
+      // A finger may only want to scroll past: it picks when it lifts.
+      if (event.pointerType !== "touch") this.pick(this.emotionAt(event), false);
     });
     this.svg.addEventListener("pointermove", (event) => {
-      if (this.svg.hasPointerCapture(event.pointerId)) this.pick(this.emotionAt(event), false);
+      const held = this.svg.hasPointerCapture(event.pointerId);
+      if (held && event.pointerType !== "touch") this.pick(this.emotionAt(event), false);
     });
     this.svg.addEventListener("pointerup", (event) => {
       if (this.svg.hasPointerCapture(event.pointerId)) this.pick(this.emotionAt(event), true);
@@ -185,7 +199,7 @@ export class Circumplex extends EventTarget {
     }
   }
 
-  // Time runs along the path: it grows from thin and pale at the ring to full at the disc.
+  // Time runs along the path: it grows from thin at the ring to broad at the disc.
   setCurve(curve) {
     const first = pointAt(curve, 0);
     this.cursor = first;
@@ -196,19 +210,15 @@ export class Circumplex extends EventTarget {
       this.path.replaceChildren(this.marker(first, 9, "plane__end"));
       return;
     }
-    const outline = svgElement("polyline", {
-      class: "plane__outline", points: points.map((point) => place(point).join(",")).join(" "),
-    });
-    const pieces = points.slice(1).map((point, i) => {
-      const [x1, y1] = place(points[i]);
-      const [x2, y2] = place(point);
-      const progress = i / points.length;
-      const piece = svgElement("line", { x1, y1, x2, y2, "stroke-width": (1.6 + 3 * progress).toFixed(2) });
-      piece.style.stroke = moodColour(point.valence, point.arousal);
-      return piece;
+    const pieces = points.slice(1).map((point, i) => pieceOfPath(points[i], point, i / points.length));
+    const layers = pieces.slice(0, OUTLINE_LEAD).map((piece) => piece.outline);
+    pieces.forEach((piece, i) => {
+      const ahead = pieces[i + OUTLINE_LEAD];
+      if (ahead) layers.push(ahead.outline);
+      layers.push(piece.stroke);
     });
     this.path.replaceChildren(
-      outline, ...pieces, this.marker(first, 5, "plane__start"), this.marker(last, 7, "plane__end"),
+      ...layers, this.marker(first, 5.5, "plane__start"), this.marker(last, 7.5, "plane__end"),
     );
   }
 
@@ -217,10 +227,6 @@ export class Circumplex extends EventTarget {
     const mark = svgElement("circle", { class: name, cx, cy, r });
     mark.style.setProperty("--mark", moodColour(point.valence, point.arousal));
     return mark;
-  }
-
-  clearCurve() {
-    this.path.replaceChildren();
   }
 
   setNow(point) {

@@ -43,18 +43,17 @@ export class CurveEditor extends EventTarget {
     this.handles = {};
     for (const line of LINES) {
       this.paths[line] = svgElement("path", { class: `line line--${line}`, "data-testid": `line-${line}` });
-      this.names[line] = svgElement("text", { class: `line-name line-name--${line}`, "aria-hidden": "true" }, line);
+      this.names[line] = svgElement("text", { class: `line-name line-name--${line}` }, line);
       this.handles[line] = Array.from({ length: HANDLES }, (_, i) => this.buildHandle(line, i));
     }
     this.groups = Object.fromEntries(LINES.map((line) => [
       line,
-      svgElement(
-        "g",
-        { role: "group", "aria-label": `${line} control points` },
-        this.paths[line], this.names[line], ...this.handles[line],
-      ),
+      svgElement("g", { role: "group", "aria-label": `${line} control points` }, ...this.handles[line]),
     ]));
-    this.chart.layer.append(this.groups.arousal, this.groups.valence);
+    this.strokes = svgElement(
+      "g", { "aria-hidden": "true" }, ...LINES.flatMap((line) => [this.paths[line], this.names[line]]),
+    );
+    this.chart.layer.append(this.strokes, this.groups.arousal, this.groups.valence);
   }
 
   buildHandle(line, index) {
@@ -223,16 +222,17 @@ export class CurveEditor extends EventTarget {
   draw() {
     this.chart.duration = this.duration;
     this.chart.drawGrid();
-    // The selected line lies on top. The other one is moved, because a node that moves loses its focus.
-    const under = this.groups[this.active === "arousal" ? "valence" : "arousal"];
-    if (this.chart.layer.firstChild !== under) this.chart.layer.prepend(under);
+    // The selected line lies on top. Its control points stay where they are, so that Tab keeps its order.
+    this.strokes.append(this.paths[this.active], this.names[this.active]);
     for (const line of LINES) this.drawLine(line);
   }
 
   drawLine(line) {
     const values = this.values[line];
     this.paths[line].setAttribute("d", smoothPath(this.chart.points(values, RATE_HZ)));
-    this.groups[line].setAttribute("class", `curve-line ${line === this.active ? "curve-line--active" : ""}`);
+    for (const part of [this.paths[line], this.groups[line], this.names[line]]) {
+      part.classList.toggle("unselected", line !== this.active);
+    }
     const end = values[values.length - 1];
     const other = this.values[line === "arousal" ? "valence" : "arousal"].at(-1);
     // The names sit on the outer sides of the two lines, so that they never cover each other.

@@ -90,6 +90,13 @@ export function nearestMood(moods, { arousal, valence }) {
   return moods.reduce((best, mood) => (closeness(mood) > closeness(best) ? mood : best)).word;
 }
 
+// What a curve does, in words.
+export function describeCurve(moods, curve) {
+  const from = nearestMood(moods, pointAt(curve, 0));
+  const to = nearestMood(moods, pointAt(curve, curveDuration(curve)));
+  return from === to ? `From ${from} and back` : `From ${from} to ${to}`;
+}
+
 // A CSS gradient of the curve's mood colours over time.
 export function moodGradient(curve) {
   const points = thinCurve(curve, 40);

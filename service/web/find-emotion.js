@@ -6,10 +6,11 @@ import { announce, formatSigned, formatTime, setIcon } from "./dom.js";
 import { moodColour, moodGradient, pointAt } from "./emotion.js";
 import { renderEmotions } from "./emotion-results.js";
 import { clearProblem, showProblem } from "./problems.js";
+import { Readout } from "./readout.js";
 import { Timeline } from "./timeline.js";
 
 const byId = (id) => document.getElementById(id);
-const EMOTIONS = 9;
+const EMOTIONS = 8;
 const ADVICE = { 422: "Choose a recording that plays, in MP3, WAV, FLAC, Ogg or M4A, not longer than an hour." };
 
 export class FindEmotion {
@@ -20,6 +21,7 @@ export class FindEmotion {
     this.plane = new Circumplex(byId("recording-plane"), {
       interactive: false, label: "Path of the recording on the emotion plane", testId: "recording-plane",
     });
+    this.readout = new Readout(byId("recording-readout"), "recording-readout");
     this.timeline = new Timeline(byId("timeline"));
     this.listen();
   }
@@ -62,6 +64,7 @@ export class FindEmotion {
 
   setMoods(moods) {
     this.plane.setMoods(moods);
+    this.readout.moods = moods;
   }
 
   async analyse(file) {
@@ -109,15 +112,18 @@ export class FindEmotion {
     byId("recording").hidden = false;
     byId("emotion-empty").hidden = true;
     byId("drop-zone").classList.add("drop-zone--small");
+    byId("drop-lead").textContent = "Drop another recording here";
     this.showEstimate(answer.estimate);
     this.showFacts(file, answer.audio);
     this.timeline.setCurve(answer.timeline, answer.audio.duration_s);
     byId("recording-ribbon").style.background = moodGradient(answer.timeline);
     this.plane.setCurve(answer.timeline);
+    this.readout.setCurve(answer.timeline);
     this.showState();
     this.showTime(0);
     renderEmotions(byId("emotion-results"), answer.results, answer.timeline, (emotion) =>
       this.onUse(emotion.curve, `Emotion: ${emotion.label}`));
+    byId("emotions-legend").hidden = answer.results.length === 0;
     byId("no-emotions").hidden = answer.results.length > 0;
     announce(`${file.name} feels ${answer.estimate.mood}. ${byId("estimate-values").textContent}`);
   }
@@ -152,6 +158,8 @@ export class FindEmotion {
 
   showTime(time) {
     this.timeline.setTime(time);
-    this.plane.setNow(pointAt(this.answer.timeline, time));
+    const now = pointAt(this.answer.timeline, time);
+    this.plane.setNow(now);
+    this.readout.show("now", now);
   }
 }

@@ -4,8 +4,9 @@ import { fetchTrackCurve, searchSimilar, searchTracks } from "./api.js";
 import { Circumplex } from "./circumplex.js";
 import { CurveEditor } from "./curve-editor.js";
 import { announce, element, formatPercent, formatSigned } from "./dom.js";
-import { constantCurve, curveDuration, moodColour, moodGradient, nearestMood } from "./emotion.js";
+import { constantCurve, curveDuration, describeCurve, moodColour, moodGradient, nearestMood } from "./emotion.js";
 import { clearProblem, showProblem } from "./problems.js";
+import { Readout } from "./readout.js";
 import { TrackResults } from "./results.js";
 
 const byId = (id) => document.getElementById(id);
@@ -31,6 +32,7 @@ export class FindMusic {
     this.plane = new Circumplex(byId("query-plane"), {
       interactive: true, label: "Emotion plane of the query", testId: "query-plane",
     });
+    this.readout = new Readout(byId("query-readout"), "query-readout");
     this.results = new TrackResults(byId("track-results"), player);
     this.query = { kind: "curve" };
     this.listen();
@@ -52,7 +54,10 @@ export class FindMusic {
     byId("duration").addEventListener("change", () => this.searchSoon());
     this.plane.addEventListener("pick", ({ detail }) => this.onPoint(detail));
     this.plane.addEventListener("mood", ({ detail }) => this.onMood(detail));
-    byId("find-tracks").addEventListener("click", () => this.search());
+    byId("find-tracks").addEventListener("click", async () => {
+      await this.search();
+      byId("found").scrollIntoView({ block: "nearest" });
+    });
     byId("result-count").addEventListener("change", () => this.searchAgain());
     byId("weight").addEventListener("input", () => this.setWeight(Number(byId("weight").value)));
     byId("weight").addEventListener("change", () => this.searchAgain());
@@ -61,13 +66,14 @@ export class FindMusic {
       this.searchAgain();
     });
     this.results.addEventListener("similar", ({ detail }) => this.searchLike(detail));
-    this.results.addEventListener("now", ({ detail }) => this.plane.setNow(detail));
+    this.results.addEventListener("now", ({ detail }) => this.showNow(detail));
     byId("back-to-query").addEventListener("click", () => this.search());
   }
 
   setMoods(moods) {
     this.moods = moods;
     this.plane.setMoods(moods);
+    this.readout.moods = moods;
     byId("moods").replaceChildren(...moods.map((mood) => {
       const dot = element("span", { class: "swatch", "aria-hidden": "true" });
       dot.style.background = moodColour(mood.valence, mood.arousal);
@@ -131,6 +137,7 @@ export class FindMusic {
     const { curve } = this.editor;
     const { kind, word, point, name } = this.query;
     this.plane.setCurve(curve);
+    this.readout.setCurve(curve);
     this.plane.highlightMood(word);
     byId("query-ribbon").style.background = moodGradient(curve);
     for (const chip of byId("moods").children) {
@@ -141,8 +148,13 @@ export class FindMusic {
     byId("query-name").textContent = {
       mood: () => `Mood: ${word}`,
       point: () => `Point: valence ${formatSigned(point.valence)}, arousal ${formatSigned(point.arousal)}`,
-      curve: () => name ?? "Drawn curve",
+      curve: () => name ?? (this.moods.length ? describeCurve(this.moods, curve) : "Drawn curve"),
     }[kind]();
+  }
+
+  showNow(point) {
+    this.plane.setNow(point);
+    this.readout.show("now", point);
   }
 
   setWeight(weight) {
@@ -217,7 +229,7 @@ export class FindMusic {
     }
     if (this.weight === null) byId("weight").value = weight;
     this.results.render(results, asked);
-    this.plane.setNow(null);
+    this.showNow(null);
     const [first] = results;
     announce(
       first
