@@ -61,7 +61,7 @@ function axes() {
     svgElement("line", { x1: -RADIUS, x2: RADIUS, y1: 0, y2: 0 }),
     svgElement("line", { x1: 0, x2: 0, y1: -RADIUS, y2: RADIUS }),
     caption(RADIUS - 5, -6, "end", "valence"),
-    caption(6, -RADIUS + 14, "start", "arousal"),
+    caption(6, -RADIUS + 27, "start", "arousal"),
   );
 }
 
@@ -71,7 +71,7 @@ function pieceOfPath(from, to, progress) {
   const width = 2 + 4 * progress;
   const stroke = svgElement("line", { x1, y1, x2, y2, "stroke-width": width.toFixed(2) });
   stroke.style.stroke = moodColour(to.valence, to.arousal);
-  const outline = svgElement("line", { class: "plane__outline", x1, y1, x2, y2, "stroke-width": (width + 4).toFixed(2) });
+  const outline = svgElement("line", { class: "plane__outline", x1, y1, x2, y2, "stroke-width": (width + 2.6).toFixed(2) });
   return { stroke, outline };
 }
 

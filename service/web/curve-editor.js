@@ -230,7 +230,7 @@ export class CurveEditor extends EventTarget {
   drawLine(line) {
     const values = this.values[line];
     this.paths[line].setAttribute("d", smoothPath(this.chart.points(values, RATE_HZ)));
-    for (const part of [this.paths[line], this.groups[line], this.names[line]]) {
+    for (const part of [this.paths[line], this.groups[line]]) {
       part.classList.toggle("unselected", line !== this.active);
     }
     const end = values[values.length - 1];

@@ -20,6 +20,7 @@ function card(result, timeline, onUse) {
     "Find music",
   );
   use.addEventListener("click", () => onUse(emotion));
+  const details = scoreDetails(result, emotion.label);
   return element(
     "li",
     { class: "emotion", "data-testid": "emotion-result", "data-emotion-id": emotion.id },
@@ -34,7 +35,8 @@ function card(result, timeline, onUse) {
     ),
     chart.node,
     similarityMeter(result.similarity),
-    element("div", { class: "result__more" }, use, scoreDetails(result)),
+    element("div", { class: "result__more" }, use, details.toggle),
+    details.panel,
   );
 }
 

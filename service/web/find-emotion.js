@@ -14,10 +14,11 @@ const EMOTIONS = 8;
 const ADVICE = { 422: "Choose a recording that plays, in MP3, WAV, FLAC, Ogg or M4A, not longer than an hour." };
 
 export class FindEmotion {
-  // `onUse(curve, name)` takes a curve as a query for music.
-  constructor(player, onUse) {
+  // `onUse(curve, name)` takes a curve as a query for music; `onDrop` brings this half into view.
+  constructor(player, { onUse, onDrop }) {
     this.player = player;
     this.onUse = onUse;
+    this.onDrop = onDrop;
     this.plane = new Circumplex(byId("recording-plane"), {
       interactive: false, label: "Path of the recording on the emotion plane", testId: "recording-plane",
     });
@@ -27,28 +28,13 @@ export class FindEmotion {
   }
 
   listen() {
-    const zone = byId("drop-zone");
     // Cleared when opened, so that choosing the same file again counts as a change.
     byId("audio-file").addEventListener("click", (event) => { event.target.value = ""; });
     byId("audio-file").addEventListener("change", (event) => {
       const [file] = event.target.files;
       if (file) this.analyse(file);
     });
-    // The whole pane takes a drop, so that nobody has to aim.
-    const pane = byId("panel-emotion");
-    pane.addEventListener("dragover", (event) => {
-      event.preventDefault();
-      zone.classList.add("drop-zone--over");
-    });
-    pane.addEventListener("dragleave", (event) => {
-      if (!pane.contains(event.relatedTarget)) zone.classList.remove("drop-zone--over");
-    });
-    pane.addEventListener("drop", (event) => {
-      event.preventDefault();
-      zone.classList.remove("drop-zone--over");
-      const [file] = event.dataTransfer.files;
-      if (file) this.analyse(file);
-    });
+    this.listenToDrops(document, byId("drop-zone"));
     byId("cancel-upload").addEventListener("click", () => this.running?.abort());
     byId("play-recording").addEventListener("click", () => this.player.toggle(this.source));
     byId("use-timeline").addEventListener("click", () => {
@@ -59,6 +45,26 @@ export class FindEmotion {
     this.player.addEventListener("state", () => this.showState());
     this.player.addEventListener("time", () => {
       if (this.source && this.player.source?.key === this.source.key) this.showTime(this.player.time);
+    });
+  }
+
+  // The whole page takes a drop: nobody has to aim, and a miss does not make the browser leave the page.
+  listenToDrops(page, zone) {
+    page.addEventListener("dragover", (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
+      event.preventDefault();
+      zone.classList.add("drop-zone--over");
+    });
+    page.addEventListener("dragleave", (event) => {
+      if (!event.relatedTarget) zone.classList.remove("drop-zone--over");
+    });
+    page.addEventListener("drop", (event) => {
+      const [file] = event.dataTransfer.files;
+      zone.classList.remove("drop-zone--over");
+      if (!file) return;
+      event.preventDefault();
+      this.onDrop();
+      this.analyse(file);
     });
   }
 

@@ -12,11 +12,14 @@ const byId = (id) => document.getElementById(id);
 const tabs = new Tabs(byId("tabs"));
 const player = new Player();
 const findMusic = new FindMusic(player);
-const findEmotion = new FindEmotion(player, (curve, name) => {
-  tabs.open(byId("tab-music"));
-  byId("tab-music").focus();
-  scrollTo({ top: 0 });
-  findMusic.useCurve(curve, name);
+const findEmotion = new FindEmotion(player, {
+  onUse: (curve, name) => {
+    tabs.open(byId("tab-music"));
+    byId("tab-music").focus();
+    scrollTo({ top: 0 });
+    findMusic.useCurve(curve, name);
+  },
+  onDrop: () => tabs.open(byId("tab-emotion")),
 });
 
 async function loadMoods() {

@@ -9,8 +9,8 @@ const ADVICE_BY_CODE = {
 };
 
 const ADVICE_BY_STATUS = {
-  401: "This service asks for an API key. Ask whoever runs it for one.",
-  403: "Your key does not allow this. Ask whoever runs the service.",
+  401: "This service asks for an API key, which this page does not send. Use the HTTP interface with your key.",
+  403: "Ask whoever runs the service to allow it.",
   404: "It may have been removed from the catalogue. Search again.",
   413: "Choose a shorter or smaller recording, or cut out the part that matters.",
   415: "Choose an audio file: MP3, WAV, FLAC, Ogg or M4A.",

@@ -9,13 +9,14 @@ function line(kind, testId) {
     arousal: element("td", { class: "readout__arousal" }),
     valence: element("td", { class: "readout__valence" }),
   };
+  const name = element("span", {}, kind);
   const row = element(
     "tr",
     { "data-testid": testId, hidden: true },
-    element("th", { scope: "row" }, element("span", { class: `key key--${kind}`, "aria-hidden": "true" }), kind),
+    element("th", { scope: "row" }, element("span", { class: `key key--${kind}`, "aria-hidden": "true" }), name),
     ...Object.values(cells),
   );
-  return { row, cells };
+  return { row, cells, name };
 }
 
 export class Readout {
@@ -25,7 +26,7 @@ export class Readout {
     const heads = ["", "near", "arousal", "valence"].map((name) => element("th", { scope: "col" }, name));
     this.table = element(
       "table",
-      { class: "readout" },
+      { class: "readout", hidden: true },
       element("thead", {}, element("tr", {}, ...heads)),
       element("tbody", {}, ...Object.values(this.lines).map(({ row }) => row)),
     );
@@ -42,7 +43,10 @@ export class Readout {
   }
 
   setCurve(curve) {
-    this.show("start", isConstant(curve) ? null : pointAt(curve, 0));
+    const constant = isConstant(curve);
+    this.table.hidden = false;
+    this.lines.end.name.textContent = constant ? "point" : "end";
+    this.show("start", constant ? null : pointAt(curve, 0));
     this.show("end", pointAt(curve, curveDuration(curve)));
   }
 }

@@ -25,7 +25,8 @@ export function similarityMeter(similarity) {
   );
 }
 
-export function scoreDetails(result) {
+// The numbers behind the similarity: a button for the row, and the list that it opens below.
+export function scoreDetails(result, name) {
   const rows = [
     ["score", result.score.toFixed(4)],
     ["correlation", result.correlation.toFixed(4)],
@@ -33,13 +34,24 @@ export function scoreDetails(result) {
     ["similarity", result.similarity.toFixed(3)],
     ["part of the query", span(result.query_window)],
   ];
-  return element(
-    "details",
-    { class: "details", "data-testid": "score-details" },
-    element("summary", {}, "Details"),
-    element("dl", {}, ...rows.map(([name, value]) =>
-      element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
+  const panel = element(
+    "dl",
+    { class: "details", "data-testid": "score-details", hidden: true },
+    ...rows.map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))),
   );
+  const toggle = element(
+    "button",
+    {
+      type: "button", class: "link", "aria-expanded": "false", "aria-label": `Score details of ${name}`,
+      "data-testid": "score-details-toggle",
+    },
+    "Details",
+  );
+  toggle.addEventListener("click", () => {
+    panel.hidden = !panel.hidden;
+    toggle.setAttribute("aria-expanded", String(!panel.hidden));
+  });
+  return { toggle, panel };
 }
 
 export class TrackResults extends EventTarget {
@@ -78,6 +90,7 @@ export class TrackResults extends EventTarget {
     similar.addEventListener("click", () => {
       this.dispatchEvent(new CustomEvent("similar", { detail: track }));
     });
+    const details = scoreDetails(result, track.title);
     row.node = element(
       "li",
       { class: "result", "data-testid": "track-result", "data-track-id": track.id },
@@ -96,7 +109,8 @@ export class TrackResults extends EventTarget {
       ),
       row.chart.node,
       similarityMeter(result.similarity),
-      element("div", { class: "result__more" }, similar, scoreDetails(result)),
+      element("div", { class: "result__more" }, similar, details.toggle),
+      details.panel,
     );
     this.updateButton(row);
     return row;
