@@ -1,5 +1,7 @@
 """The built-in corpus: the same bytes every time, and music that follows its curve."""
 
+from __future__ import annotations
+
 import csv
 import json
 from collections import defaultdict
@@ -13,6 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from training.corpora.synthetic import (
+    MUSIC_STREAM,
+    NAMES_STREAM,
     STEPS,
     SYNTHETIC_PIECES,
     SYNTHETIC_SEED,
@@ -21,7 +25,7 @@ from training.corpora.synthetic import (
 )
 from training.synthesis.instruments import RATE_HZ
 from training.synthesis.names import draw_artist, draw_title
-from training.synthesis.piece import render
+from training.synthesis.piece import part_streams, render
 from training.synthesis.style import draw_style
 
 PIECES = 5
@@ -266,10 +270,10 @@ def test_nothing_but_the_sound_knows_the_curve(all_curves: NDArray[np.float64]) 
     moved = all_curves.std(axis=1)
     surface = []
     for index in range(SYNTHETIC_PIECES):
-        names = np.random.default_rng([SYNTHETIC_SEED, index, 2])
+        names = np.random.default_rng([SYNTHETIC_SEED, index, NAMES_STREAM])
         title, artist = draw_title(names), draw_artist(names)
-        seed = np.random.default_rng([SYNTHETIC_SEED, index, 1]).integers(2**63, size=6)[0]
-        style = draw_style(np.random.default_rng(seed))
+        music = np.random.default_rng([SYNTHETIC_SEED, index, MUSIC_STREAM])
+        style = draw_style(part_streams(music)[0])
         surface.append(
             [
                 len(title),

@@ -5,10 +5,13 @@ to use; everything else about it is drawn independently of the curve. No listene
 corpus shows that the machinery works, and says nothing of how people feel about real music.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -45,7 +48,7 @@ CITATION = (
 )
 
 # Streams of random numbers of one piece, apart so that none tells anything of another.
-_CURVE, _MUSIC, _NAMES = 0, 1, 2
+CURVE_STREAM, MUSIC_STREAM, NAMES_STREAM = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,12 @@ def synthesise(
     workers: int | None = None,
     on_piece: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write the corpus in the `folder` layout under `root`, or what is missing of it.
+    """Write the corpus in the ``folder`` layout under ``root``, or what is missing of it.
 
-    The bytes depend on `seed` and nothing else, neither on `workers` (default: one a core) nor on
-    interruptions: a piece gets its name when it is complete, and a later call writes the rest.
-    `on_piece(done, total)` is called in this process as pieces become complete, once at the start
-    for those that were.
+    The bytes depend on ``seed`` and nothing else, neither on ``workers`` (default: one a core) nor
+    on interruptions: a piece gets its name when it is complete, and a later call writes the rest.
+    ``on_piece(done, total)`` is called in this process as pieces become complete, once at the
+    start for those that were.
 
     Raises:
         CorpusError: ``root`` holds a corpus of another seed, number of pieces or engine.
@@ -98,6 +101,7 @@ def synthesise(
         with ProcessPoolExecutor(
             min(workers or os.cpu_count() or 1, len(missing)),
             mp_context=multiprocessing.get_context("spawn"),
+            initializer=_leave_interrupts_to_the_parent,
         ) as pool:
             jobs = [pool.submit(_write_piece, audio, seed, track) for track in missing]
             try:
@@ -114,13 +118,13 @@ def synthesise(
 
 def hidden_curve(seed: int, index: int) -> NDArray[np.float64]:
     """The curve that a piece follows: (90, 2) at 2 Hz, column 0 valence, column 1 arousal."""
-    return draw_curve(np.random.default_rng([seed, index, _CURVE]), STEPS).round(4)
+    return draw_curve(np.random.default_rng([seed, index, CURVE_STREAM]), STEPS).round(4)
 
 
 def _name_track(seed: int, index: int) -> _Track:
     # A digest orders the pieces at random, and again so for another seed or engine.
     digest = hashlib.sha256(f"circumplex {ENGINE_VERSION} {seed} {index}".encode()).hexdigest()
-    rng = np.random.default_rng([seed, index, _NAMES])
+    rng = np.random.default_rng([seed, index, NAMES_STREAM])
     return _Track(index, digest[:12], draw_title(rng), draw_artist(rng))
 
 
@@ -154,9 +158,14 @@ def _format_tracks(tracks: list[_Track]) -> str:
     return "\n".join(["id,title,artist", *(",".join(row) for row in rows)]) + "\n"
 
 
+def _leave_interrupts_to_the_parent() -> None:
+    # Ctrl-C reaches every process of the terminal: the parent stops the pool, without their noise.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _write_piece(audio: Path, seed: int, track: _Track) -> None:
     """Compose, render and encode one piece; runs in a worker."""
-    music_rng = np.random.default_rng([seed, track.index, _MUSIC])
+    music_rng = np.random.default_rng([seed, track.index, MUSIC_STREAM])
     samples = render(hidden_curve(seed, track.index), music_rng)
     path = audio / f"{track.id}.flac"
     unfinished = path.with_suffix(".flac.part")

@@ -5,6 +5,8 @@ and are heard as rough and negative, as it falls. Their levels move in decibels,
 valence, so that each shade of it sounds different.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,11 +17,11 @@ from training.synthesis.notes import Note
 from training.synthesis.rhythm import MOTIF_BARS, Grid, onset_thresholds
 
 _COMP_REGISTER = 64.0
-_BASS_REGISTER = 40.0
+_BASS_REGISTER = 42.0
 _BELL_REGISTER = 88.0
 _DRONE_REGISTER = 46.0
-# Semitones above the root that the drone adds, the sharpest clash last.
-_DRONE_CLASHES = (0, 6, 1)
+# Semitones above the root: the root itself, a minor second and a tritone.
+_DRONE_CLUSTER = (0, 1, 6)
 _ROUGHNESS_CENTS = 20.0
 
 
@@ -116,13 +118,16 @@ def play_drone(grid: Grid, chords: list[Chord]) -> list[Note]:
             valence = float(grid.valence[first])
             start_s = float(grid.times_s[first])
             root = nearest_pitch(_DRONE_REGISTER, (chord.root,))
-            for rank, step in enumerate(_DRONE_CLASHES):
+            level_db = -11.0 - 13.0 * valence
+            # In a neutral passage only the root is left of the cluster.
+            clash_fall_db = 1.0 + 8.0 * (1 + valence)
+            for step in _DRONE_CLUSTER:
                 notes.append(
                     Note(
                         start_s=start_s,
                         duration_s=float(grid.times_s[last]) - start_s,
                         pitch=root + step,
-                        level_db=-11.0 - 13.0 * valence - 3.0 * rank * (1 + valence),
+                        level_db=level_db if step == 0 else level_db - clash_fall_db,
                         brightness=0.5 + 0.3 * float(grid.arousal[first]),
                         detune_cents=_ROUGHNESS_CENTS * max(-valence, 0.0),
                     )

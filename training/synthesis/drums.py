@@ -1,5 +1,7 @@
 """A drum kit of noise and sines, and patterns that thicken as arousal rises."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter

@@ -4,6 +4,8 @@ The two axes are drawn independently and each is spread evenly over [-1, 1], so 
 cover the whole plane (Russell 1980) and no quadrant or shape is the rule.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
@@ -82,7 +84,7 @@ def _cuts(rng: np.random.Generator, steps: int, points: int) -> Axis:
 
 
 def _levels(rng: np.random.Generator, count: int, *, extremes: float) -> Axis:
-    """Levels in [-1, 1], neighbours well apart; `extremes` below 1 favours the ends."""
+    """Levels in [-1, 1], neighbours well apart; ``extremes`` below 1 favours the ends."""
     levels = [2 * rng.beta(extremes, extremes) - 1]
     while len(levels) < count:
         level = 2 * rng.beta(extremes, extremes) - 1

@@ -5,6 +5,8 @@ dissonance and a low register as negative (Gabrielsson & Lindström 2010; Juslin
 Eerola, Friberg & Bresin 2013).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -54,7 +56,7 @@ class Chord:
 def harmonise(
     grid: Grid, *, tonic: int, progression: tuple[int, ...], rng: np.random.Generator
 ) -> list[Chord]:
-    """Write the chords of a piece: `tonic` a pitch class, `progression` functions 0 to 2."""
+    """Write the chords of a piece: ``tonic`` a pitch class, ``progression`` functions 0 to 2."""
     # Dithering between neighbouring modes lets seven of them render a continuous valence.
     dither = rng.uniform(-0.5, 0.5, size=256)
     chords: list[Chord] = []
@@ -106,7 +108,7 @@ def _close_positions(pitch_classes: tuple[int, ...], register: float) -> Iterato
 
 
 def nearest_pitch(target: float, pitch_classes: tuple[int, ...]) -> int:
-    """The MIDI pitch nearest to `target` among those of the given pitch classes."""
+    """The MIDI pitch nearest to ``target`` among those of the given pitch classes."""
     around = int(np.floor(target))
     candidates = [p for p in range(around - 6, around + 8) if p % 12 in pitch_classes]
     return min(candidates, key=lambda pitch: abs(pitch - target))

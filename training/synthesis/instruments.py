@@ -1,9 +1,11 @@
 """Instruments: two wavetable oscillators a tone, with envelopes; and struck bars as sine partials.
 
-A tone is a `body` and an `edge`, two oscillators slightly apart in pitch; the edge is the brighter
-one and may die away sooner, as the upper partials of a plucked string do. Every table is cut
-off below the Nyquist frequency, so nothing aliases.
+A tone is a body and an edge, two oscillators slightly apart in pitch; the edge is the brighter one
+and may die away sooner, as the upper partials of a plucked string do. Every table is cut off below
+the Nyquist frequency, so nothing aliases.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +34,10 @@ _VIBRATO_HZ = 5.3
 class Instrument:
     """How an instrument sounds.
 
-    `dark` and `bright` are the exponents with which its harmonics fall at brightness 0 and 1,
-    `even` the strength of the even harmonics, `formant_hz` a resonance of its body (0: none).
-    `decay_s` is the time constant of the tone and `edge_decay_s` that of its upper partials
-    (infinite for bowed and blown tones); `vibrato_cents` the depth of its vibrato.
+    ``dark`` and ``bright`` are the exponents with which its harmonics fall at brightness 0 and 1,
+    ``even`` the strength of the even harmonics, ``formant_hz`` a resonance of its body (0: none).
+    ``decay_s`` is the time constant of the tone and ``edge_decay_s`` that of its upper partials
+    (infinite for bowed and blown tones); ``vibrato_cents`` the depth of its vibrato.
     """
 
     name: str

@@ -5,6 +5,8 @@ A higher register and rising lines are heard as positive, low and falling ones a
 2003).
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from training.synthesis.harmony import Chord, nearest_pitch

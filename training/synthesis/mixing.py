@@ -1,5 +1,7 @@
 """The desk: panning, swell, room, equaliser, noise floor and a soft limiter."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -23,7 +25,7 @@ def mix(
 ) -> Samples:
     """Mix mono buses, each (samples,), to stereo (samples, 2) within [-1, 1].
 
-    `arousal` (any length) is spread over the piece: a unit of it is 6 dB, besides what the parts
+    ``arousal`` (any length) is spread over the piece: a unit of it is 6 dB, besides what the parts
     themselves do. There is no normalisation, as loudness is a cue.
     """
     dry = _pan(buses, style)
@@ -63,7 +65,7 @@ def _room(dry: Samples, style: Style, rng: np.random.Generator) -> Samples:
 
 
 def _impulse_responses(reverberation_s: float, rng: np.random.Generator) -> Samples:
-    """Two decaying noises, unit energy, whose treble dies first, after 15 ms of silence."""
+    """Two decaying noises, whose treble dies first, after 15 ms of silence."""
     length = int(reverberation_s * RATE_HZ)
     time_s = np.arange(length) / RATE_HZ
     full = rng.standard_normal((2, length))
@@ -73,7 +75,7 @@ def _impulse_responses(reverberation_s: float, rng: np.random.Generator) -> Samp
     tail = full * fall**3 + dull / np.sqrt(24) * fall
     tail /= np.sqrt(np.sum(tail**2, axis=1, keepdims=True))
     silence = np.zeros((2, int(0.015 * RATE_HZ)))
-    # At unit energy the tail is as loud as the source; +6 dB lets `reverberation_db` mean the send.
+    # The send is half the sum of two channels: twice unit energy makes up for it.
     return np.asarray(2.0 * np.concatenate([silence, tail], axis=1), dtype=np.float32)
 
 

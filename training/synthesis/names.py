@@ -1,5 +1,7 @@
 """Titles and artists of imaginary recordings, drawn from words that name no mood."""
 
+from __future__ import annotations
+
 import numpy as np
 
 

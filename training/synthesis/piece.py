@@ -1,5 +1,7 @@
 """From a curve to a piece of music that follows it."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,10 +28,10 @@ _BELLS_DB, _DRONE_DB, _DRUMS_DB = -10.0, -14.0, -6.0
 
 
 def render(curve: NDArray[np.float64], rng: np.random.Generator) -> Samples:
-    """Render a piece that follows `curve`: stereo, shape (samples, 2), 24 kHz, within [-1, 1].
+    """Render a piece that follows ``curve``: stereo, shape (samples, 2), 24 kHz, within [-1, 1].
 
-    `curve` is (T, 2) at 2 Hz, column 0 valence, column 1 arousal, in [-1, 1]; the piece lasts T/2
-    seconds. All that is not emotion (key, motifs, instruments, room, mix) comes from `rng` alone:
+    ``curve`` is (T, 2) at 2 Hz, column 0 valence, column 1 arousal, in [-1, 1]; the piece lasts T/2
+    seconds. All that is not emotion (key, motifs, instruments, room, mix) comes from ``rng`` alone:
     the same generator state with another curve gives the same piece in another mood. Raises
     ValueError where the curve is of another shape or leaves its range.
     """
@@ -37,13 +39,16 @@ def render(curve: NDArray[np.float64], rng: np.random.Generator) -> Samples:
         raise ValueError(f"a curve is (T, 2) with T of at least 4, not {curve.shape}")
     if not (np.abs(curve) <= 1).all():
         raise ValueError("a curve stays within [-1, 1]")
-    # A stream of its own for each part: how much one part draws never changes another.
-    streams = iter([np.random.default_rng(s) for s in rng.integers(2**63, size=6)])
-    style = draw_style(next(streams))
-    grid = lay_grid(curve, tempo_bpm=style.tempo_bpm, beats_per_bar=style.beats_per_bar)
-    chords = harmonise(grid, tonic=style.tonic, progression=style.progression, rng=next(streams))
+    style_rng, harmony_rng, melody_rng, accompaniment_rng, drums_rng, mix_rng = part_streams(rng)
+    style = draw_style(style_rng)
+    grid = lay_grid(
+        curve,
+        tempo_bpm=style.tempo_bpm,
+        beats_per_bar=style.beats_per_bar,
+        swing=style.swing,
+    )
+    chords = harmonise(grid, tonic=style.tonic, progression=style.progression, rng=harmony_rng)
     samples = round(len(curve) / CURVE_RATE_HZ * RATE_HZ)
-    melody_rng, comp_rng, drums_rng, mix_rng = streams
 
     def tuned(notes: list[Note], level_db: float) -> list[Note]:
         return [
@@ -56,9 +61,9 @@ def render(curve: NDArray[np.float64], rng: np.random.Generator) -> Samples:
 
     lead = tuned(compose_melody(grid, chords, melody_rng), _LEAD_DB)
     pad = tuned(play_pad(grid, chords), _PAD_DB)
-    comp = tuned(play_comp(grid, chords, comp_rng), _COMP_DB)
-    bass = tuned(play_bass(grid, chords, comp_rng), _BASS_DB)
-    bells = tuned(play_bells(grid, chords, comp_rng), _BELLS_DB)
+    comp = tuned(play_comp(grid, chords, accompaniment_rng), _COMP_DB)
+    bass = tuned(play_bass(grid, chords, accompaniment_rng), _BASS_DB)
+    bells = tuned(play_bells(grid, chords, accompaniment_rng), _BELLS_DB)
     drone = tuned(play_drone(grid, chords), _DRONE_DB)
     buses = {
         "lead": play(style.lead, lead, samples),
@@ -70,3 +75,11 @@ def render(curve: NDArray[np.float64], rng: np.random.Generator) -> Samples:
         "drums": play_drums(grid, style, samples, drums_rng) * np.float32(10 ** (_DRUMS_DB / 20)),
     }
     return mix(buses, curve[:, 1], style, mix_rng)
+
+
+def part_streams(rng: np.random.Generator) -> list[np.random.Generator]:
+    """Streams of random numbers for style, harmony, melody, accompaniment, drums and mix.
+
+    Each is apart from the others, so that how much one part draws never changes another.
+    """
+    return [np.random.default_rng(seed) for seed in rng.integers(2**63, size=6)]

@@ -1,5 +1,7 @@
 """What makes a piece its own and says nothing of its emotion: key, instruments, room, mix."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -38,8 +40,9 @@ _PROGRESSIONS: tuple[tuple[int, ...], ...] = (
 class Style:
     """One draw of everything about a piece that does not depend on its curve.
 
-    `levels_db` and `pans` (-1 left to 1 right) are keyed by part; `eq_db` is the gain at 100,
-    400, 1,600 and 6,400 Hz; `swing` delays every other eighth, in sixteenths.
+    ``levels_db`` and ``pans`` (-1 left to 1 right) are keyed by part; ``eq_db`` is the gain at 100,
+    400, 1,600 and 6,400 Hz; ``swing`` delays every other eighth, in
+    sixteenths.
     """
 
     tonic: int
