@@ -2,7 +2,7 @@
 
 import { formatTime, setAttributes, svgElement } from "./dom.js";
 
-const MARGIN = { top: 14, right: 14, bottom: 30, left: 40 };
+const MARGIN = { top: 14, right: 20, bottom: 30, left: 40 };
 const TICK_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
 const TICK_SPACING_PX = 58;
 
@@ -19,6 +19,9 @@ export function smoothPath(points) {
   }
   return `${path}L${at(points[points.length - 1])}`;
 }
+
+const tick = (x, y, anchor, text) =>
+  svgElement("text", { class: "chart__tick", x, y, "text-anchor": anchor }, text);
 
 export class Chart {
   constructor(host, label) {
@@ -71,14 +74,14 @@ export class Chart {
       marks.push(svgElement("line", { class: kind, x1: MARGIN.left, x2: right, y1: y, y2: y }));
       if (!Number.isInteger(value)) continue;
       const text = value > 0 ? "+1" : value < 0 ? "−1" : "0";
-      marks.push(svgElement("text", { class: "chart__tick", x: MARGIN.left - 10, y: y + 4, "text-anchor": "end" }, text));
+      marks.push(tick(MARGIN.left - 10, y + 4, "end", text));
     }
     const room = Math.max(2, this.plotWidth / TICK_SPACING_PX);
     const step = TICK_STEPS_S.find((seconds) => this.duration / seconds <= room) ?? TICK_STEPS_S.at(-1);
     for (let time = 0; time <= this.duration + 1e-6; time += step) {
       const x = this.x(time);
       marks.push(svgElement("line", { class: "chart__time", x1: x, x2: x, y1: bottom, y2: bottom + 5 }));
-      marks.push(svgElement("text", { class: "chart__tick", x, y: bottom + 20, "text-anchor": "middle" }, formatTime(time)));
+      marks.push(tick(x, bottom + 20, "middle", formatTime(time)));
     }
     this.grid.replaceChildren(...marks);
   }

@@ -71,7 +71,9 @@ function pieceOfPath(from, to, progress) {
   const width = 2 + 4 * progress;
   const stroke = svgElement("line", { x1, y1, x2, y2, "stroke-width": width.toFixed(2) });
   stroke.style.stroke = moodColour(to.valence, to.arousal);
-  const outline = svgElement("line", { class: "plane__outline", x1, y1, x2, y2, "stroke-width": (width + 2.6).toFixed(2) });
+  const outline = svgElement("line", {
+    class: "plane__outline", x1, y1, x2, y2, "stroke-width": (width + 2.6).toFixed(2),
+  });
   return { stroke, outline };
 }
 

@@ -28,10 +28,10 @@ export class FindEmotion {
   }
 
   listen() {
-    // Cleared when opened, so that choosing the same file again counts as a change.
-    byId("audio-file").addEventListener("click", (event) => { event.target.value = ""; });
     byId("audio-file").addEventListener("change", (event) => {
       const [file] = event.target.files;
+      // Cleared, so that choosing the same file again counts as a change.
+      event.target.value = "";
       if (file) this.analyse(file);
     });
     this.listenToDrops(document, byId("drop-zone"));

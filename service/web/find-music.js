@@ -4,7 +4,9 @@ import { fetchTrackCurve, searchSimilar, searchTracks } from "./api.js";
 import { Circumplex } from "./circumplex.js";
 import { CurveEditor } from "./curve-editor.js";
 import { announce, element, formatPercent, formatSigned } from "./dom.js";
-import { constantCurve, curveDuration, describeCurve, moodColour, moodGradient, nearestMood } from "./emotion.js";
+import {
+  constantCurve, curveDuration, describeCurve, moodColour, moodGradient, nearestMood, stretchCurve,
+} from "./emotion.js";
 import { clearProblem, showProblem } from "./problems.js";
 import { Readout } from "./readout.js";
 import { TrackResults } from "./results.js";
@@ -79,7 +81,10 @@ export class FindMusic {
       dot.style.background = moodColour(mood.valence, mood.arousal);
       const chip = element(
         "button",
-        { type: "button", class: "chip", "aria-pressed": "false", "data-testid": `mood-${mood.word.replaceAll(" ", "-")}` },
+        {
+          type: "button", class: "chip", "aria-pressed": "false",
+          "data-testid": `mood-${mood.word.replaceAll(" ", "-")}`,
+        },
         dot, mood.word,
       );
       chip.dataset.word = mood.word;
@@ -128,7 +133,7 @@ export class FindMusic {
   useCurve(curve, name) {
     this.query = { kind: "curve", name };
     this.editor.remember();
-    this.editor.setCurve(curve);
+    this.editor.setCurve(stretchCurve(curve, curveDuration(curve)));
     this.showQuery();
     this.search();
   }

@@ -42,7 +42,7 @@ export function scoreDetails(result, name) {
   const toggle = element(
     "button",
     {
-      type: "button", class: "link", "aria-expanded": "false", "aria-label": `Score details of ${name}`,
+      type: "button", class: "link", "aria-expanded": "false", "aria-label": `Details of ${name}`,
       "data-testid": "score-details-toggle",
     },
     "Details",
@@ -84,7 +84,10 @@ export class TrackResults extends EventTarget {
     );
     const similar = element(
       "button",
-      { type: "button", class: "link", "data-testid": "more-like-this", "aria-label": `More like ${track.title}` },
+      {
+        type: "button", class: "link", "data-testid": "more-like-this",
+        "aria-label": `More like this: ${track.title}`,
+      },
       "More like this",
     );
     similar.addEventListener("click", () => {
