@@ -15,9 +15,8 @@ import numpy as np
 
 from training.synthesis.rhythm import Grid
 
-# Seven modes on one tonic, from the brightest to the darkest (semitones above the tonic).
+# Six modes on one tonic, from the brightest to the darkest (semitones above the tonic).
 MODES: tuple[tuple[int, ...], ...] = (
-    (0, 2, 4, 6, 7, 9, 11),  # Lydian
     (0, 2, 4, 5, 7, 9, 11),  # Ionian
     (0, 2, 4, 5, 7, 9, 10),  # Mixolydian
     (0, 2, 3, 5, 7, 9, 10),  # Dorian
@@ -28,7 +27,6 @@ MODES: tuple[tuple[int, ...], ...] = (
 # Scale degrees that serve as tonic, subdominant and dominant in each mode, chosen so that bright
 # modes stay on major triads and dark ones on minor triads.
 _FUNCTIONS: tuple[tuple[int, int, int], ...] = (
-    (0, 1, 4),
     (0, 3, 4),
     (0, 3, 6),
     (0, 3, 4),
@@ -36,6 +34,8 @@ _FUNCTIONS: tuple[tuple[int, int, int], ...] = (
     (0, 3, 6),
     (0, 1, 2),
 )
+# Ionian and Aeolian state their thirds plainly; the modes between them add sevenths.
+_TRIADS = (0, 3)
 _DIMINISHED_SEVENTH = (0, 3, 6, 9)
 _PAD_REGISTER = 58.0
 _PAD_REGISTER_SPAN = 8.0
@@ -57,7 +57,7 @@ def harmonise(
     grid: Grid, *, tonic: int, progression: tuple[int, ...], rng: np.random.Generator
 ) -> list[Chord]:
     """Write the chords of a piece: ``tonic`` a pitch class, ``progression`` functions 0 to 2."""
-    # Dithering between neighbouring modes lets seven of them render a continuous valence.
+    # Dithering between neighbouring modes lets six of them render a continuous valence.
     dither = rng.uniform(-0.5, 0.5, size=256)
     chords: list[Chord] = []
     previous: tuple[int, ...] | None = None
@@ -65,7 +65,7 @@ def harmonise(
         last = min(first + grid.ticks_per_chord, grid.ticks)
         # A chord sounds until its end, so it speaks for its middle rather than for its start.
         valence = float(grid.valence[(first + last) // 2])
-        darkness = int(np.clip(np.round(3 - 3.2 * valence + dither[slot % 256]), 0, 6))
+        darkness = int(np.clip(np.round(2.2 - 2.9 * valence + dither[slot % 256]), 0, 5))
         degree = _FUNCTIONS[darkness][progression[slot % len(progression)]]
         root, pitch_classes, scale = _spell(darkness, degree, tonic)
         register = _PAD_REGISTER + _PAD_REGISTER_SPAN * valence
@@ -78,9 +78,9 @@ def _spell(darkness: int, degree: int, tonic: int) -> tuple[int, tuple[int, ...]
     mode = MODES[darkness]
     root = (tonic + mode[degree]) % 12
     scale = tuple(sorted((tonic + step) % 12 for step in mode))
-    if darkness == 6:
+    if darkness == len(MODES) - 1:
         return root, tuple((root + step) % 12 for step in _DIMINISHED_SEVENTH), scale
-    thirds = (0, 2, 4) if darkness in (1, 4) else (0, 2, 4, 1) if darkness == 0 else (0, 2, 4, 6)
+    thirds = (0, 2, 4) if darkness in _TRIADS else (0, 2, 4, 6)
     classes = tuple((tonic + mode[(degree + third) % 7]) % 12 for third in thirds)
     return root, classes, scale
 

@@ -23,7 +23,7 @@ from training.synthesis.rhythm import lay_grid
 from training.synthesis.style import draw_style
 
 # Balance of the parts, in dB.
-_LEAD_DB, _PAD_DB, _COMP_DB, _BASS_DB = -6.0, -14.0, -10.0, -7.0
+_LEAD_DB, _PAD_DB, _COMP_DB, _BASS_DB = -6.5, -12.5, -10.0, -7.0
 _BELLS_DB, _DRONE_DB, _DRUMS_DB = -10.0, -14.0, -6.0
 
 
