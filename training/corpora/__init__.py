@@ -1,0 +1,1 @@
+"""Annotated music for training: recordings, or their features, with arousal-valence curves."""

@@ -1,0 +1,170 @@
+"""The losses of CMER-CL (Takashima et al. 2023, section III) and those our own recipe trains on.
+
+Every KL matrix here is the query-first KL(N_i ‖ N_j) of batch item i of one modality and j of the
+other, through the same expansion into inner products that the search uses.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.encoders import Encoded
+from training.recipes import Recipe
+
+_CCA_RIDGE = 1e-3
+
+
+def kl_matrix(query: Encoded, items: Encoded) -> Tensor:
+    """KL(N_q ‖ N_t) of all pairs: (Q, D), (N, D) → (Q, N), query first."""
+    precision = 1 / items.variance
+    shift = items.mean.mean(dim=0).detach()
+    query_mean, item_mean = query.mean - shift, items.mean - shift
+    quadratic = (query.variance + query_mean**2) @ precision.T
+    cross = query_mean @ (item_mean * precision).T
+    item_constant = (item_mean**2 * precision + items.variance.log()).sum(dim=1)
+    query_constant = query.variance.log().sum(dim=1)[:, None] + query.mean.shape[1]
+    return 0.5 * (quadratic - 2 * cross + item_constant - query_constant)
+
+
+def pearson_matrix(query: Encoded, items: Encoded) -> Tensor:
+    """Pearson's ρ over the D dimensions of all pairs: (Q, N)."""
+    return _standardised(query.embedding) @ _standardised(items.embedding).T
+
+
+def _standardised(embedding: Tensor) -> Tensor:
+    return functional.normalize(embedding - embedding.mean(dim=1, keepdim=True), dim=1)
+
+
+def cca_loss(music: Tensor, emotion: Tensor) -> Tensor:
+    """Negative sum of the canonical correlations of two (B, D) batches (Andrew et al. 2013).
+
+    Computed in float64, with a ridge on both covariances relative to their mean variance, so that
+    it stays finite and differentiable where B ≤ D.
+    """
+    music64, emotion64 = music.double(), emotion.double()
+    music64 = music64 - music64.mean(dim=0)
+    emotion64 = emotion64 - emotion64.mean(dim=0)
+    scale = max(len(music64) - 1, 1)
+    cross = music64.T @ emotion64 / scale
+    whitened = torch.linalg.solve_triangular(_whitener(music64, scale), cross, upper=False)
+    whitened = torch.linalg.solve_triangular(_whitener(emotion64, scale), whitened.T, upper=False)
+    correlations: Tensor = torch.linalg.svdvals(whitened)
+    return -correlations.sum()
+
+
+def _whitener(centred: Tensor, scale: int) -> Tensor:
+    """Return the Cholesky factor of the regularised covariance."""
+    covariance = centred.T @ centred / scale
+    ridge = _CCA_RIDGE * covariance.diagonal().mean() + 1e-12
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    factor: Tensor = torch.linalg.cholesky(covariance + ridge * identity)
+    return factor
+
+
+def cca_projections(music: Tensor, emotion: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit linear CCA on two (N, D) sets; returns W_music and W_emotion, each (D, D), float64.
+
+    Columns are canonical directions, strongest first; the projections of the centred data have
+    unit variance and correlate dimension by dimension.
+    """
+    music64 = music.double() - music.double().mean(dim=0)
+    emotion64 = emotion.double() - emotion.double().mean(dim=0)
+    scale = max(len(music64) - 1, 1)
+    lower_m, lower_e = _whitener(music64, scale), _whitener(emotion64, scale)
+    cross = music64.T @ emotion64 / scale
+    whitened = torch.linalg.solve_triangular(lower_m, cross, upper=False)
+    whitened = torch.linalg.solve_triangular(lower_e, whitened.T, upper=False).T
+    left, _, right = torch.linalg.svd(whitened)
+    return (
+        torch.linalg.solve_triangular(lower_m.T, left, upper=True),
+        torch.linalg.solve_triangular(lower_e.T, right.T, upper=True),
+    )
+
+
+def kl_ranking_loss(music: Encoded, emotion: Encoded, margin: float) -> Tensor:
+    """Hinge sums over all negatives of the batch, in both directions, with the standard margin.
+
+    Σ_i Σ_{j≠i} max{0, α + KL(m_i ‖ e_i) - KL(m_i ‖ e_j)}, and the same with emotions asking. The
+    paper prints the sign of the margin the other way round, which has a trivial minimum.
+    """
+    return _hinge_sum(kl_matrix(music, emotion), margin) + _hinge_sum(
+        kl_matrix(emotion, music), margin
+    )
+
+
+def _hinge_sum(divergence: Tensor, margin: float) -> Tensor:
+    true = divergence.diagonal()[:, None]
+    hinge = (margin + true - divergence).clamp_min(0)
+    return hinge.sum() - hinge.diagonal().sum()
+
+
+def composite_loss(music: Encoded, emotion: Encoded, *, weight: float, margin: float) -> Tensor:
+    """λ · CCA + (1 - λ) · KL ranking, the paper's composite loss."""
+    return weight * cca_loss(music.embedding, emotion.embedding) + (1 - weight) * kl_ranking_loss(
+        music, emotion, margin
+    )
+
+
+class Objective(nn.Module):
+    """What a recipe minimises, with the temperatures that it learns on the way.
+
+    ``contrastive`` is the composite's two terms, each as a ranking with a softmax over the batch
+    (InfoNCE, van den Oord et al. 2018) in place of a sum of correlations and a hinge, so that no
+    margin has to fit the scale of KL. ``curve_regression`` adds the error of estimating a curve
+    from the batch's other curves, weighted by their scores, as models/estimate.py does.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self._recipe = recipe
+        learned = recipe.objective == "contrastive"
+        self.log_correlation_scale = nn.Parameter(
+            torch.tensor(math.log(10.0)), requires_grad=learned
+        )
+        self.log_divergence_scale = nn.Parameter(
+            torch.tensor(math.log(10.0 / recipe.dimensions)), requires_grad=learned
+        )
+
+    def divergence_scale(self) -> float:
+        """Return s: 1 in the paper; ours puts ρ and KL on the scales learned for ranking."""
+        if self._recipe.objective == "composite":
+            return 1.0
+        ratio = self.log_divergence_scale - self.log_correlation_scale
+        return float(ratio.detach().exp())
+
+    def forward(self, music: Encoded, emotion: Encoded, curves: Tensor) -> Tensor:
+        """Return the loss of a batch of B pairs; ``curves`` (B, 60, 2) are the emotions'."""
+        if self._recipe.objective == "composite":
+            return composite_loss(
+                music, emotion, weight=self._recipe.weight, margin=self._recipe.margin
+            )
+        correlation_logits = self.log_correlation_scale.exp() * pearson_matrix(music, emotion)
+        divergence_scale = self.log_divergence_scale.exp()
+        music_logits = -divergence_scale * kl_matrix(music, emotion)
+        emotion_logits = -divergence_scale * kl_matrix(emotion, music)
+        ranking = (
+            _ranking_loss(correlation_logits)
+            + _ranking_loss(correlation_logits.T)
+            + _ranking_loss(music_logits)
+            + _ranking_loss(emotion_logits)
+        )
+        estimated = _curve_error(correlation_logits + music_logits, curves)
+        return ranking / 2 + self._recipe.curve_regression * estimated
+
+
+def _ranking_loss(logits: Tensor) -> Tensor:
+    """Cross-entropy of finding each query's own item among the batch's."""
+    return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def _curve_error(logits: Tensor, curves: Tensor) -> Tensor:
+    """Mean squared error, relative to the curves' variance, of leave-one-out weighted curves."""
+    own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    shares = logits.masked_fill(own, -torch.inf).softmax(dim=1)
+    flat = curves.flatten(1)
+    error = (shares @ flat - flat) ** 2
+    return error.mean() / flat.var().clamp_min(1e-6)

@@ -1,0 +1,196 @@
+"""From a corpus to a bundle, and from a bundle to its figures: what the command line calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from models.bundle import Bundle, Manifest, ReferenceCurve, encode_sequences
+from models.calibration import SimilarityCalibration
+from models.curve import CURVE_RATE_HZ
+from models.encoders import EncoderKind
+from models.frontends import Frontend
+from models.windows import window_starts_s
+from training.calibrating import calibrate_estimate, sample_pairs
+from training.corpora.corpus import Corpus, CorpusError, Split, split_ids
+from training.evaluation import Evaluation, evaluate_retrieval
+from training.examples import Example, aligned_examples
+from training.features import Features
+from training.recipes import Recipe
+from training.trainer import train_towers
+
+_SMALLEST_CORPUS = 10
+
+
+class AxisError(TypedDict):
+    """How far estimates are from annotations on one axis, over held-out pieces.
+
+    ``rmse`` is over all 2 Hz steps on the signed scale; ``spearman`` between the pieces' means;
+    ``covered`` the share of steps within one standard deviation (0.68 where errors are Gaussian).
+    """
+
+    rmse: float
+    spearman: float
+    covered: float
+
+
+class Figures(TypedDict):
+    """What ``circumplex evaluate`` reports."""
+
+    retrieval: Evaluation
+    arousal: AxisError
+    valence: AxisError
+
+
+def train_bundle(
+    corpus: Corpus,
+    features: Features,
+    frontend: Frontend | None,
+    recipe: Recipe,
+    encoder: EncoderKind,
+    *,
+    seed: int,
+    split: Split | None = None,
+    checkpoint: Path | None = None,
+    device: torch.device | None = None,
+) -> tuple[Bundle, Figures]:
+    """Train, calibrate on validation pieces, and report on the held-out part, once.
+
+    Raises:
+        CorpusError: the corpus is too small, or its features are not those of the frontend.
+        ValueError: ``checkpoint`` belongs to another training.
+    """
+    examples = _checked_examples(corpus, features, frontend)
+    split = split or split_ids(list(examples), seed, corpus.train_share)
+    train, validation, test = (
+        [examples[i] for i in part] for part in (split.train, split.validation, split.test)
+    )
+    towers = train_towers(
+        recipe, encoder, train, validation, seed=seed, checkpoint=checkpoint, device=device
+    )
+    references = [
+        ReferenceCurve(example.id, example.label, example.curve)
+        for example in sorted(train, key=lambda example: example.id)
+    ]
+    windows = [window.curve.values for item in references for window in item.curve.windows()]
+    estimate = calibrate_estimate(
+        towers.music,
+        encode_sequences(towers.emotion, [values.astype(np.float32) for values in windows]),
+        np.stack(windows),
+        validation,
+        weight=recipe.weight,
+        divergence_scale=towers.divergence_scale,
+    )
+    pairs = sample_pairs(towers.music, towers.emotion, validation, seed=seed)
+    manifest = Manifest(
+        recipe=recipe.name,
+        corpus=corpus.name,
+        seed=seed,
+        weight=recipe.weight,
+        margin=recipe.margin,
+        divergence_scale=towers.divergence_scale,
+        frontend=frontend.identity() if frontend else None,
+        music_tower=towers.music.shape,
+        emotion_tower=towers.emotion.shape,
+        estimate=estimate,
+        split={"train": len(train), "validation": len(validation), "test": len(test)},
+        training={
+            "licence": corpus.licence,
+            "citation": corpus.citation,
+            "best_epoch": towers.best_epoch,
+            "epochs_run": towers.epochs_run,
+            "validation_rank": towers.validation_rank,
+        },
+        metrics={},
+    )
+    bundle = Bundle(
+        manifest,
+        towers.music,
+        towers.emotion,
+        frontend,
+        references,
+        SimilarityCalibration(pairs, towers.divergence_scale),
+    )
+    figures = evaluate_bundle(bundle, test)
+    manifest.metrics.update(figures)
+    return bundle, figures
+
+
+def held_out(bundle: Bundle, corpus: Corpus, features: Features) -> list[Example]:
+    """Return the examples that a bundle's training never saw, by its own seed and corpus.
+
+    Raises:
+        CorpusError: the corpus is not the one that the bundle was trained on.
+    """
+    examples = _checked_examples(corpus, features, bundle.frontend)
+    if len(examples) != sum(bundle.manifest.split.values()):
+        raise CorpusError(
+            f"the corpus holds {len(examples)} pieces, the bundle was trained on a split of "
+            f"{sum(bundle.manifest.split.values())}: give the corpus of its training"
+        )
+    split = split_ids(list(examples), bundle.manifest.seed, corpus.train_share)
+    if not {item.id for item in bundle.references} <= set(split.train):
+        raise CorpusError("the bundle was trained on other pieces: give the corpus of its training")
+    return [examples[i] for i in split.test]
+
+
+def evaluate_bundle(bundle: Bundle, test: list[Example]) -> Figures:
+    """Report retrieval in both directions and the estimates' errors on held-out pieces."""
+    retrieval = evaluate_retrieval(
+        bundle.music,
+        bundle.emotion,
+        test,
+        weight=bundle.manifest.weight,
+        divergence_scale=bundle.manifest.divergence_scale,
+    )
+    estimates = [_estimate(bundle, example) for example in test]
+    valence, arousal = (_axis_error(estimates, axis) for axis in (0, 1))
+    return {"retrieval": retrieval, "arousal": arousal, "valence": valence}
+
+
+_Arrays = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _estimate(bundle: Bundle, example: Example) -> _Arrays:
+    """Return the estimated curve, its standard deviation and the annotation, each (T, 2)."""
+    encoded = bundle.encode_features(example.features, example.duration_s)
+    estimate = bundle.estimator.estimate(
+        encoded.encodings, window_starts_s(example.duration_s), example.duration_s
+    )
+    steps = min(round(example.duration_s * CURVE_RATE_HZ), len(example.curve.values))
+    return estimate.curve.values[:steps], estimate.sd[:steps], example.curve.values[:steps]
+
+
+def _axis_error(estimates: list[_Arrays], axis: int) -> AxisError:
+    value, sd, truth = (
+        np.concatenate([part[:, axis] for part in column])
+        for column in zip(*estimates, strict=True)
+    )
+    means = [(value[:, axis].mean(), truth[:, axis].mean()) for value, _, truth in estimates]
+    return {
+        "rmse": float(np.sqrt(np.mean((value - truth) ** 2))),
+        "spearman": float(spearmanr(*zip(*means, strict=True))[0]),
+        "covered": float(np.mean(np.abs(value - truth) <= sd)),
+    }
+
+
+def _checked_examples(
+    corpus: Corpus, features: Features, frontend: Frontend | None
+) -> dict[str, Example]:
+    if len(corpus.pieces) < _SMALLEST_CORPUS:
+        raise CorpusError(
+            f"{len(corpus.pieces)} pieces are too few to split and train: "
+            f"give at least {_SMALLEST_CORPUS}"
+        )
+    size = next(iter(features.values())).shape[1]
+    if frontend is not None and frontend.feature_size != size:
+        raise CorpusError(
+            f"the features have {size} values, those of the frontend '{frontend.name}' "
+            f"{frontend.feature_size}: give the frontend that made them"
+        )
+    return {example.id: example for example in aligned_examples(corpus, features)}

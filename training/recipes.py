@@ -1,0 +1,111 @@
+"""Recipes: every number that training needs, one frozen record per way of training.
+
+``cmer-cl`` is the paper (Takashima et al. 2023): its layers, its composite loss, its schedule.
+``circumplex`` is ours and the default; why its numbers are what they are, and what was measured, is
+in docs/decisions/0004-training-recipe.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.encoders import EncoderKind, TowerShape
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How towers are shaped and trained.
+
+    ``objective``: ``composite`` is CCA + KL ranking with margin; ``contrastive`` ranks by ρ and by
+    KL, each as a softmax over the batch with a learned temperature. ``averaging`` is the decay of
+    the running mean of the weights, which is what is evaluated and kept (0: the last weights).
+    ``patience`` counts validations, ``validate_every`` epochs.
+    """
+
+    name: str
+    objective: Literal["composite", "contrastive"]
+    weight: float
+    margin: float
+    dimensions: int
+    mlp_widths: tuple[int, ...]
+    bigru_recurrent: int
+    bigru_widths: tuple[int, ...]
+    emotion_recurrent: int
+    emotion_widths: tuple[int, ...]
+    dropout: float
+    emotion_dropout: float
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    validate_every: int
+    patience: int
+    averaging: float
+    curve_regression: float
+
+    def music_shape(self, encoder: EncoderKind, feature_size: int) -> TowerShape:
+        """Return the music tower's shape for features of size F."""
+        widths = self.mlp_widths if encoder == "mlp" else self.bigru_widths
+        recurrent = 0 if encoder == "mlp" else self.bigru_recurrent
+        return TowerShape(encoder, feature_size, widths, recurrent, self.dropout, self.dimensions)
+
+    def emotion_shape(self) -> TowerShape:
+        """Return the emotion tower's shape; its encoder is always a BiGRU over curves."""
+        return TowerShape(
+            "bigru",
+            2,
+            self.emotion_widths,
+            self.emotion_recurrent,
+            self.emotion_dropout,
+            self.dimensions,
+        )
+
+
+CMER_CL = Recipe(
+    name="cmer-cl",
+    objective="composite",
+    weight=0.5,
+    margin=1.0,
+    dimensions=1024,
+    mlp_widths=(256, 512, 512, 1024, 1024),
+    bigru_recurrent=512,
+    bigru_widths=(512, 512, 512, 1024, 1024),
+    emotion_recurrent=512,
+    emotion_widths=(512, 512, 512, 1024, 1024),
+    dropout=0.5,
+    emotion_dropout=0.5,
+    learning_rate=1e-5,
+    weight_decay=0.0,
+    batch_size=512,
+    epochs=5_001,
+    validate_every=10,
+    patience=50,
+    averaging=0.0,
+    curve_regression=0.0,
+)
+
+CIRCUMPLEX = Recipe(
+    name="circumplex",
+    objective="contrastive",
+    weight=0.5,
+    margin=1.0,
+    dimensions=64,
+    mlp_widths=(128, 64),
+    bigru_recurrent=64,
+    bigru_widths=(128, 64),
+    emotion_recurrent=32,
+    emotion_widths=(64, 64),
+    dropout=0.3,
+    emotion_dropout=0.1,
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    batch_size=512,
+    epochs=300,
+    validate_every=10,
+    patience=10,
+    averaging=0.98,
+    curve_regression=1.0,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (CIRCUMPLEX, CMER_CL)}

@@ -1,0 +1,240 @@
+"""The training loop, readable top to bottom: sample windows, two towers, one loss, best weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.encoders import EncoderKind, Tower
+from models.progress import Progress
+from training.evaluation import piece_scores
+from training.examples import Example, WindowSampler
+from training.losses import Objective, cca_projections
+from training.metrics import ranks
+from training.recipes import Recipe
+
+_GRADIENT_NORM = 5.0
+_WARM_UP_EPOCHS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedTowers:
+    """Both towers with their best weights, and how they came about."""
+
+    music: Tower
+    emotion: Tower
+    divergence_scale: float
+    best_epoch: int
+    epochs_run: int
+    validation_rank: float
+
+
+def training_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU; the loop is the same on both."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train_towers(
+    recipe: Recipe,
+    encoder: EncoderKind,
+    train: list[Example],
+    validation: list[Example],
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    device: torch.device | None = None,
+) -> TrainedTowers:
+    """Train both towers on ``train``, keeping the weights that rank ``validation`` best.
+
+    What is kept has the lowest geometric mean rank over both directions; training stops when
+    that has not improved for ``recipe.patience`` validations. With ``checkpoint`` the state is
+    written at each validation and a later call with the same arguments goes on from there, to the
+    same weights as an uninterrupted run on the same device. The file is removed at the end.
+
+    Raises:
+        ValueError: the checkpoint belongs to another training.
+    """
+    device = device or training_device()
+    torch.manual_seed(seed)
+    sampler = WindowSampler(train, device)
+    run = _Run(recipe, encoder, sampler, device)
+    identity = f"{recipe} {encoder} {seed} {[example.id for example in train]}"
+    if checkpoint is not None and checkpoint.exists():
+        run.load(checkpoint, identity)
+
+    with Progress("training the towers", recipe.epochs, "epochs") as progress:
+        progress.reach(run.epoch)
+        while run.epoch < recipe.epochs and run.since_best < recipe.patience:
+            loss = run.one_epoch(np.random.default_rng([seed, run.epoch]))
+            progress.advance()
+            if run.epoch % recipe.validate_every == 0 or run.epoch == recipe.epochs:
+                run.validate(validation)
+                progress.note(f"loss {loss:.3f}, validation rank {run.best_rank:.2f}")
+                if checkpoint is not None:
+                    run.save(checkpoint, identity)
+    towers = run.finish(train)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return towers
+
+
+class _Run:
+    """The state of one training: towers, optimiser, averaged weights, the best so far."""
+
+    def __init__(
+        self, recipe: Recipe, encoder: EncoderKind, sampler: WindowSampler, device: torch.device
+    ) -> None:
+        self.recipe = recipe
+        self.sampler = sampler
+        feature_size = sampler.feature_size
+        self.music = Tower(recipe.music_shape(encoder, feature_size)).to(device)
+        self.emotion = Tower(recipe.emotion_shape()).to(device)
+        self.music.standardise_by(*sampler.feature_statistics(of_means=encoder == "mlp"))
+        self.emotion.standardise_by(*sampler.curve_statistics())
+        self.objective = Objective(recipe).to(device)
+        self.towers = nn.ModuleDict({"music": self.music, "emotion": self.emotion})
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": list(self.towers.parameters()), "weight_decay": recipe.weight_decay},
+                {"params": list(self.objective.parameters()), "weight_decay": 0.0},
+            ],
+            lr=recipe.learning_rate,
+        )
+        self.averaged = _copy(self.towers)
+        self.best = _copy(self.towers)
+        self.best_scale = self.objective.divergence_scale()
+        self.best_rank = math.inf
+        self.best_epoch = 0
+        self.since_best = 0
+        self.epoch = 0
+
+    def one_epoch(self, rng: np.random.Generator) -> float:
+        """Step once through all examples, in batches drawn by ``rng``; returns the mean loss."""
+        torch.manual_seed(int(rng.integers(2**62)))  # dropout: the same after a resumption
+        self.towers.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate()
+        order = rng.permutation(len(self.sampler))
+        losses = []
+        for first in range(0, len(order), self.recipe.batch_size):
+            rows = order[first : first + self.recipe.batch_size]
+            if len(rows) < 2:
+                continue  # ranking needs a negative
+            features, lengths, curves = self.sampler.draw(rows, rng)
+            steps = torch.full((len(rows),), curves.shape[1], device=curves.device)
+            loss: Tensor = self.objective(
+                self.music(features, lengths), self.emotion(curves, steps), curves
+            )
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.towers.parameters(), _GRADIENT_NORM)
+            self.optimiser.step()
+            losses.append(float(loss.detach()))
+        self.epoch += 1
+        for name, value in self.towers.state_dict().items():
+            self.averaged[name].lerp_(value, 1 - self.recipe.averaging)
+        return float(np.mean(losses))
+
+    def validate(self, validation: list[Example]) -> None:
+        """Rank the validation pieces with the averaged weights and keep them if they are best."""
+        current = _copy(self.towers)
+        self.towers.load_state_dict(self.averaged)
+        scale = self.objective.divergence_scale()
+        scores = piece_scores(
+            self.music, self.emotion, validation, weight=self.recipe.weight, divergence_scale=scale
+        )
+        rank = float(np.exp(np.mean([np.log(ranks(matrix)) for matrix in scores])))
+        self.since_best += 1
+        if rank < self.best_rank:
+            self.best_rank, self.best_epoch, self.since_best = rank, self.epoch, 0
+            self.best, self.best_scale = _copy(self.towers), scale
+        self.towers.load_state_dict(current)
+
+    def finish(self, train: list[Example]) -> TrainedTowers:
+        """Return the best weights, with CCA's projections folded in where CCA was trained."""
+        self.towers.load_state_dict(self.best)
+        self.towers.eval().cpu()
+        if self.recipe.objective == "composite":
+            _fold_cca(self.music, self.emotion, train)
+        return TrainedTowers(
+            self.music,
+            self.emotion,
+            self.best_scale,
+            self.best_epoch,
+            self.epoch,
+            self.best_rank,
+        )
+
+    def save(self, path: Path, identity: str) -> None:
+        """Write the whole state, atomically."""
+        partial = path.with_suffix(".partial")
+        torch.save({"identity": identity, **self._state()}, partial)
+        partial.replace(path)
+
+    def load(self, path: Path, identity: str) -> None:
+        """Take up the state of an interrupted run of the same training."""
+        state = torch.load(path, map_location=self.sampler.device, weights_only=True)
+        if state["identity"] != identity:
+            raise ValueError(
+                f"{path} is the checkpoint of another training (other data, recipe or seed): "
+                "remove it, or choose another --out"
+            )
+        self.towers.load_state_dict(state["towers"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.averaged, self.best = state["averaged"], state["best"]
+        (self.best_scale, self.best_rank, self.best_epoch, self.since_best, self.epoch) = state[
+            "progress"
+        ]
+
+    def _state(self) -> dict[str, object]:
+        return {
+            "towers": self.towers.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "averaged": self.averaged,
+            "best": self.best,
+            "progress": [
+                self.best_scale,
+                self.best_rank,
+                self.best_epoch,
+                self.since_best,
+                self.epoch,
+            ],
+        }
+
+    def _learning_rate(self) -> float:
+        """Constant for the paper's recipe; ours warms up and falls along half a cosine."""
+        if self.recipe.objective == "composite":
+            return self.recipe.learning_rate
+        warm_up = min(1.0, (self.epoch + 1) / _WARM_UP_EPOCHS)
+        cosine = 0.5 * (1 + math.cos(math.pi * self.epoch / self.recipe.epochs))
+        return self.recipe.learning_rate * warm_up * cosine
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+@torch.no_grad()
+def _fold_cca(music: Tower, emotion: Tower, train: list[Example]) -> None:
+    """Fit linear CCA on the training windows' embeddings and fold it into both heads."""
+    pairs = [pair for example in train for pair in example.windows()]
+    music_rows = torch.cat([_embedding(music, features) for features, _ in pairs])
+    emotion_rows = torch.cat(
+        [_embedding(emotion, curve.values.astype(np.float32)) for _, curve in pairs]
+    )
+    music_map, emotion_map = cca_projections(music_rows, emotion_rows)
+    music.fold_embedding(music_map.float(), music_rows.mean(dim=0))
+    emotion.fold_embedding(emotion_map.float(), emotion_rows.mean(dim=0))
+
+
+def _embedding(tower: Tower, sequence: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
+    features = torch.from_numpy(np.ascontiguousarray(sequence))[None]
+    embedding: Tensor = tower(features, torch.tensor([len(sequence)])).embedding
+    return embedding
