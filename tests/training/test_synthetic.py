@@ -212,7 +212,8 @@ def hear(valence: float, arousal: float, piece: int) -> dict[str, float]:
 def fit_triads(triad: tuple[int, ...], chroma: NDArray[np.float64]) -> NDArray[np.float64]:
     """How well the best transposition of a triad fits, at each time of chroma (12, times)."""
     template = np.isin(np.arange(12), triad) / np.sqrt(3)
-    return np.asarray([np.roll(template, root) @ chroma for root in range(12)]).max(axis=0)
+    fits = [np.roll(template, root) @ chroma for root in range(12)]
+    return np.asarray(np.max(fits, axis=0), dtype=np.float64)
 
 
 @pytest.mark.parametrize("piece", range(3))
