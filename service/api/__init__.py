@@ -1,0 +1,1 @@
+"""HTTP: one router a resource, and what all requests pass through."""

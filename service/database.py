@@ -1,0 +1,92 @@
+"""Engine, sessions and migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
+
+_MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_BUSY_TIMEOUT_MS = 30_000
+_POOL_SIZE = 16
+_POOL_OVERFLOW = 48  # more than the threads that may ask at once
+
+
+class Database:
+    """A database that is migrated to this version of the code; sessions to read and to write."""
+
+    def __init__(self, url: str) -> None:
+        migrate(url)
+        self._engine = open_engine(url)
+        # SQLite: a transaction that reads first and writes later fails at once when another one
+        # wrote in between; taking the write lock at the start waits for it instead.
+        self._writing = self._engine.execution_options(sqlite_begin="IMMEDIATE")
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a session that sees one state of the database."""
+        with Session(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open a session whose work is committed, durably, when the block ends without an error."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def open_engine(url: str) -> Engine:
+    """Create an engine; a SQLite one is set up for several processes and for sudden power loss."""
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(
+            url, pool_size=_POOL_SIZE, max_overflow=_POOL_OVERFLOW, pool_pre_ping=True
+        )
+    path = make_url(url).database
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_size=_POOL_SIZE, max_overflow=_POOL_OVERFLOW)
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def migrate(url: str) -> None:
+    """Bring the database to the newest migration, creating it where there is none."""
+    engine = open_engine(url)
+    try:
+        with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+            command.upgrade(_alembic_config(connection), "head")
+    finally:
+        engine.dispose()
+
+
+def _alembic_config(connection: Connection) -> Config:
+    config = Config(_MIGRATIONS / "alembic.ini")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _set_up_sqlite(connection: Any, record: Any) -> None:  # noqa: ARG001
+    connection.isolation_level = None  # the driver's own BEGIN comes late; see _begin_sqlite
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {mode}")

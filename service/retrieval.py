@@ -1,0 +1,279 @@
+"""Query → encoding → neighbours → results, over state that never changes.
+
+A :class:`Searcher` holds everything that an answer depends on: the bundle, the track index and the
+emotions. A new one replaces it whole; who holds the old one finishes with the old one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from models.audio import Recording
+from models.bundle import Bundle, EncodedRecording
+from models.calibration import Direction
+from models.curve import Curve, CurveWindow
+from models.estimate import Estimate
+from models.similarity import Encodings
+from service.emotions import curve_of
+from service.errors import TrackNotIndexedError
+from service.index.flat import FlatIndex
+from service.index.shelf import Shelf
+from service.index.snapshot import Snapshot
+from service.ranking import Hit, rank
+from service.tables import EmotionRow
+
+
+@dataclass(frozen=True)
+class Emotion:
+    """A named curve that can be found; ``source`` is ``mood``, ``corpus`` or ``user``."""
+
+    id: str
+    label: str
+    mood: str
+    source: str
+    curve: Curve
+
+    @classmethod
+    def of_row(cls, row: EmotionRow) -> Emotion:
+        """Read an emotion from the database's row."""
+        return cls(row.id, row.label, row.mood, row.source, curve_of(row))
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time, in seconds."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """One result: an owner (track or emotion) by id, its best window pair and their scores."""
+
+    rank: int
+    id: str
+    window: Span
+    query_window: Span
+    score: float
+    correlation: float
+    kl_divergence: float
+    similarity: float
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Ranked matches, and everything their scores depend on."""
+
+    matches: list[Match]
+    model: str
+    index: str
+    weight: float
+    divergence_scale: float
+    took_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """How many results, and which: see ``POST /v1/search/tracks``."""
+
+    k: int = 10
+    weight: float | None = None
+    exclude: Collection[str] = ()
+    max_per_artist: int | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class EmotionShelf:
+    """The emotions, by id, and their windows to be searched."""
+
+    emotions: Mapping[str, Emotion]
+    shelf: Shelf
+
+    @classmethod
+    def build(cls, bundle: Bundle, emotions: Sequence[Emotion]) -> EmotionShelf:
+        """Encode emotions; the bundle's own reference curves come encoded with it."""
+        known = _encoded_references(bundle)
+        blocks = []
+        for emotion in emotions:
+            encodings = known.get(emotion.curve.values.tobytes())
+            if encodings is None:
+                encodings = bundle.encode_curve_windows(emotion.curve.windows())
+            blocks.append((emotion, encodings))
+        return cls._of_blocks(blocks, bundle)
+
+    def having(self, emotion: Emotion, bundle: Bundle) -> EmotionShelf:
+        """Return a shelf that holds one emotion more."""
+        blocks = [
+            (known, self.shelf.encodings.take(self.shelf.rows_of(known.id)))
+            for known in self.emotions.values()
+        ]
+        blocks.append((emotion, bundle.encode_curve_windows(emotion.curve.windows())))
+        return self._of_blocks(blocks, bundle)
+
+    @classmethod
+    def _of_blocks(
+        cls, blocks: Sequence[tuple[Emotion, Encodings]], bundle: Bundle
+    ) -> EmotionShelf:
+        blocks = sorted(blocks, key=lambda block: block[0].id)
+        dimensions = bundle.manifest.emotion_tower.dimensions
+        empty = np.zeros((0, dimensions), np.float32)
+        encodings = Encodings.stack(
+            [Encodings(empty, empty, empty), *(block[1] for block in blocks)]
+        )
+        windows = [window for emotion, _ in blocks for window in emotion.curve.windows()]
+        shift = encodings.mean.mean(axis=0, dtype=np.float64) if blocks else np.zeros(dimensions)
+        shelf = Shelf(
+            FlatIndex.build(encodings, shift),
+            encodings,
+            np.repeat(np.arange(len(blocks)), [len(block[1]) for block in blocks]).astype(np.int32),
+            [emotion.id for emotion, _ in blocks],
+            np.array([window.start_s for window in windows]),
+            np.array([window.end_s for window in windows]),
+        )
+        return cls({emotion.id: emotion for emotion, _ in blocks}, shelf)
+
+
+@dataclass(frozen=True, eq=False)
+class Searcher:
+    """One state of the service, immutable: see the module's text.
+
+    ``artists`` maps a track's id to its artist, as compared by ``max_per_artist``; a track whose
+    artist is not known shares it with none.
+    """
+
+    bundle: Bundle
+    bundle_name: str
+    snapshot: Snapshot
+    emotions: EmotionShelf
+    artists: Mapping[str, str]
+
+    def with_emotion(self, emotion: Emotion) -> Searcher:
+        """Return a state in which one emotion more can be found."""
+        return replace(self, emotions=self.emotions.having(emotion, self.bundle))
+
+    def search_tracks(self, curve: Curve, limits: Limits) -> Answer:
+        """E2M: rank tracks for a curve, every window of it asking."""
+        started_s = time.perf_counter()
+        windows = curve.windows()
+        query = self.bundle.encode_curve_windows(windows)
+        spans = [_span(window) for window in windows]
+        return self._tracks(query, spans, "e2m", limits, limits.exclude, started_s)
+
+    def similar_tracks(self, track_id: str, limits: Limits) -> Answer:
+        """M2M: rank the other tracks for one that is in the index.
+
+        Raises:
+            TrackNotIndexedError: it is not.
+        """
+        started_s = time.perf_counter()
+        shelf = self.snapshot.shelf
+        rows = shelf.rows_of(track_id)
+        if len(rows) == 0:
+            raise TrackNotIndexedError(track_id)
+        spans = [Span(float(shelf.starts_s[row]), float(shelf.ends_s[row])) for row in rows]
+        query = shelf.encodings.take(rows)
+        return self._tracks(query, spans, "m2m", limits, {*limits.exclude, track_id}, started_s)
+
+    def hear(self, recording: Recording) -> EncodedRecording:
+        """Encode a recording's windows."""
+        return self.bundle.encode_recording(recording)
+
+    def search_emotions(self, heard: EncodedRecording, limits: Limits) -> Answer:
+        """M2E: rank emotions for an encoded recording."""
+        started_s = time.perf_counter()
+        spans = [Span(*pair) for pair in zip(heard.starts_s, heard.ends_s, strict=True)]
+        hits = self._rank(self.emotions.shelf, heard.encodings, limits, lambda _: True)
+        return self._answer(hits, self.emotions.shelf, spans, "m2e", limits, started_s)
+
+    def estimate(
+        self, windows: Encodings, starts_s: Sequence[float], duration_s: float
+    ) -> Estimate:
+        """Read arousal and valence over time off encoded music windows."""
+        return self.bundle.estimator.estimate(windows, starts_s, duration_s)
+
+    def _tracks(
+        self,
+        query: Encodings,
+        spans: Sequence[Span],
+        direction: Direction,
+        limits: Limits,
+        excluded: Collection[str],
+        started_s: float,
+    ) -> Answer:
+        excluded = frozenset(excluded)
+        shelf = self.snapshot.shelf
+        hits = self._rank(shelf, query, limits, lambda track_id: track_id not in excluded)
+        return self._answer(hits, shelf, spans, direction, limits, started_s)
+
+    def _rank(
+        self, shelf: Shelf, query: Encodings, limits: Limits, admits: Callable[[str], bool]
+    ) -> list[Hit]:
+        return rank(
+            shelf,
+            query,
+            limits.k,
+            weight=self._weight(limits),
+            divergence_scale=self.bundle.manifest.divergence_scale,
+            admits=admits,
+            group_of=self.artists.get,
+            max_per_group=limits.max_per_artist,
+            exact=limits.exact,
+        )
+
+    def _weight(self, limits: Limits) -> float:
+        return self.bundle.manifest.weight if limits.weight is None else limits.weight
+
+    def _answer(
+        self,
+        hits: Sequence[Hit],
+        shelf: Shelf,
+        spans: Sequence[Span],
+        direction: Direction,
+        limits: Limits,
+        started_s: float,
+    ) -> Answer:
+        weight = self._weight(limits)
+        similarities = self.bundle.similarity.similarity(
+            np.array([hit.score for hit in hits]), direction, weight
+        )
+        matches = [
+            Match(
+                place,
+                hit.owner_id,
+                Span(float(shelf.starts_s[hit.row]), float(shelf.ends_s[hit.row])),
+                spans[hit.query_row],
+                hit.score,
+                hit.correlation,
+                hit.kl_divergence,
+                float(similarity),
+            )
+            for place, (hit, similarity) in enumerate(zip(hits, similarities, strict=True), start=1)
+        ]
+        return Answer(
+            matches,
+            self.bundle.id,
+            self.snapshot.id,
+            weight,
+            self.bundle.manifest.divergence_scale,
+            (time.perf_counter() - started_s) * 1_000,
+        )
+
+
+def _span(window: CurveWindow) -> Span:
+    return Span(window.start_s, window.end_s)
+
+
+def _encoded_references(bundle: Bundle) -> dict[bytes, Encodings]:
+    encoded, first = {}, 0
+    for reference in bundle.references:
+        count = len(reference.curve.windows())
+        rows = np.arange(first, first + count)
+        encoded[reference.curve.values.tobytes()] = bundle.estimator.references.take(rows)
+        first += count
+    return encoded
