@@ -6,7 +6,6 @@ The network is torchvggish's class; its own loader adds PCA and quantisation, wh
 from __future__ import annotations
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.cache import cache_folder
 from models.progress import Progress
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ _BLOCK_BYTES = 1 << 20
 
 class WeightsError(RuntimeError):
     """VGGish's weights are missing or are not the official ones; the text says what to do."""
-
-
-def cache_folder() -> Path:
-    """Return the folder where downloaded weights are kept (``CIRCUMPLEX_CACHE``, else XDG's)."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "circumplex"
-    return Path(os.environ.get("CIRCUMPLEX_CACHE", default))
 
 
 def official_weights(path: Path | None = None) -> Path:
@@ -94,7 +88,8 @@ def _download(target: Path) -> Path:
         partial.unlink(missing_ok=True)
         raise WeightsError(
             f"{VGGISH_FILE} could not be fetched from {VGGISH_URL} ({error}): "
-            "fetch it elsewhere and pass --weights PATH"
+            "fetch it elsewhere and pass --weights PATH to `circumplex train`, or copy "
+            f"{target.parent} from a machine that has it"
         ) from error
     return partial.replace(target)
 

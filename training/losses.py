@@ -110,24 +110,21 @@ def composite_loss(music: Encoded, emotion: Encoded, *, weight: float, margin: f
 
 
 class Objective(nn.Module):
-    """What a recipe minimises, with the temperatures that it learns on the way.
+    """What a recipe minimises, with the scales that it learns on the way.
 
-    ``contrastive`` is the composite's two terms, each as a ranking with a softmax over the batch
-    (InfoNCE, van den Oord et al. 2018) in place of a sum of correlations and a hinge, so that no
-    margin has to fit the scale of KL. ``curve_regression`` adds the error of estimating a curve
-    from the batch's other curves, weighted by their scores, as models/estimate.py does.
+    ``composite`` is the paper's loss. ``contrastive`` has its two terms each as a ranking with a
+    softmax over the batch (InfoNCE, van den Oord et al. 2018) in place of a sum of correlations and
+    a hinge. To either, ``curve_regression`` adds the error of estimating each curve from the
+    batch's other curves, weighted by their composite scores, as models/estimate.py does: ranking
+    alone may be content with the axis that is easier to hear.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self._recipe = recipe
-        learned = recipe.objective == "contrastive"
-        self.log_correlation_scale = nn.Parameter(
-            torch.tensor(math.log(10.0)), requires_grad=learned
-        )
-        self.log_divergence_scale = nn.Parameter(
-            torch.tensor(math.log(10.0 / recipe.dimensions)), requires_grad=learned
-        )
+        per_dimension = 1.0 if recipe.objective == "composite" else 1.0 / recipe.dimensions
+        self.log_correlation_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.log_divergence_scale = nn.Parameter(torch.tensor(math.log(10.0 * per_dimension)))
 
     def divergence_scale(self) -> float:
         """Return s: 1 in the paper; ours puts ρ and KL on the scales learned for ranking."""
@@ -137,23 +134,25 @@ class Objective(nn.Module):
         return float(ratio.detach().exp())
 
     def forward(self, music: Encoded, emotion: Encoded, curves: Tensor) -> Tensor:
-        """Return the loss of a batch of B pairs; ``curves`` (B, 60, 2) are the emotions'."""
-        if self._recipe.objective == "composite":
-            return composite_loss(
-                music, emotion, weight=self._recipe.weight, margin=self._recipe.margin
-            )
+        """Return the loss per pair of a batch of B pairs; ``curves`` (B, 60, 2) are the emotions'."""
         correlation_logits = self.log_correlation_scale.exp() * pearson_matrix(music, emotion)
         divergence_scale = self.log_divergence_scale.exp()
         music_logits = -divergence_scale * kl_matrix(music, emotion)
-        emotion_logits = -divergence_scale * kl_matrix(emotion, music)
-        ranking = (
-            _ranking_loss(correlation_logits)
-            + _ranking_loss(correlation_logits.T)
-            + _ranking_loss(music_logits)
-            + _ranking_loss(emotion_logits)
-        )
+        if self._recipe.objective == "composite":
+            weight, margin = self._recipe.weight, self._recipe.margin
+            loss = composite_loss(music, emotion, weight=weight, margin=margin) / len(curves)
+        else:
+            emotion_logits = -divergence_scale * kl_matrix(emotion, music)
+            loss = (
+                _ranking_loss(correlation_logits)
+                + _ranking_loss(correlation_logits.T)
+                + _ranking_loss(music_logits)
+                + _ranking_loss(emotion_logits)
+            ) / 2
+        if self._recipe.curve_regression == 0:
+            return loss
         estimated = _curve_error(correlation_logits + music_logits, curves)
-        return ranking / 2 + self._recipe.curve_regression * estimated
+        return loss + self._recipe.curve_regression * estimated
 
 
 def _ranking_loss(logits: Tensor) -> Tensor:
