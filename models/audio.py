@@ -44,7 +44,9 @@ AUDIO_SUFFIXES = frozenset(
 
 _DEMUXERS = "mp3,ogg,flac,wav,aiff,mov,matroska,aac"
 _NATIVE_RATES_HZ = range(1_000, 768_001)
+_MOST_CHANNELS = 64  # FFmpeg's filters take no more
 _SILENT_PEAK = 1e-4  # -80 dBFS
+_LOUDEST = 1e10  # full scale is 1; beyond 2³¹ no integer scale explains it, and spectra overflow
 _LOST_TAIL_S = 0.5
 _LOST_TAIL_SHARE = 0.01
 
@@ -91,7 +93,7 @@ def decode(file: BinaryIO | bytes, *, max_duration_s: float = MAX_AUDIO_S) -> Re
             ``max_duration_s``, shorter than one patch (0.975 s), silent, or not finite.
     """
     stream = io.BytesIO(file) if isinstance(file, bytes) else file
-    if not stream.read(1):
+    if stream.seek(0, io.SEEK_END) == 0:
         raise AudioError("audio_empty", "the file is empty: send a recording")
     if is_cut_off(stream):
         raise AudioError("audio_truncated", "the file is cut off before its end: send it whole")
@@ -116,9 +118,15 @@ def _decode_container(
     if not container.streams.audio:
         raise AudioError("audio_unreadable", "the file has no audio stream")
     track = container.streams.audio[0]
+    if track.codec_context is None:
+        raise AudioError("audio_unreadable", "nothing here can decode the codec of its sound")
     rate_hz, channels = track.rate, track.channels
-    if rate_hz not in _NATIVE_RATES_HZ or channels < 1:
+    if rate_hz not in _NATIVE_RATES_HZ:
         raise AudioError("audio_unreadable", f"a sample rate of {rate_hz} Hz cannot be used")
+    if not 1 <= channels <= _MOST_CHANNELS:
+        raise AudioError(
+            "audio_unreadable", f"{channels} channels cannot be used: send 1 to {_MOST_CHANNELS}"
+        )
     declared_s = _declared_duration_s(container, counts_frames)
     if declared_s is not None and declared_s > max_duration_s + 1:
         raise _too_long(max_duration_s)
@@ -130,10 +138,6 @@ def _decode_container(
         native_samples += len(mono)
         if native_samples > max_duration_s * rate_hz:
             raise _too_long(max_duration_s)
-        if not np.isfinite(mono).all():
-            raise AudioError(
-                "audio_not_finite", "the samples hold NaN or infinite values: export it again"
-            )
         chunks.append(resampler.resample_chunk(mono))
     chunks.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
     waveform = np.concatenate(chunks)
@@ -160,7 +164,8 @@ def _mono_blocks(
     container: av.container.InputContainer, track: av.audio.stream.AudioStream
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the average of the channels, block by block, passing over packets that are damaged."""
-    to_float = av.AudioResampler(format="fltp")
+    # Interleaved: PyAV reads beyond its array of planes from eight channels on, and crashes.
+    to_float = av.AudioResampler(format="flt")
     for packet in container.demux(track):
         try:
             frames = packet.decode()
@@ -174,7 +179,13 @@ def _mono_blocks(
                     "audio_unreadable", "the sample rate or the channels change within the file"
                 ) from error
             for block in converted:
-                yield block.to_ndarray().mean(axis=0, dtype=np.float32)
+                samples = block.to_ndarray().reshape(-1, block.layout.nb_channels)
+                if not np.abs(samples).max(initial=0.0) < _LOUDEST:
+                    raise AudioError(
+                        "audio_not_finite",
+                        "the samples hold NaN, infinite or absurdly large values: export it again",
+                    )
+                yield samples.mean(axis=1, dtype=np.float32)
 
 
 def _too_long(max_duration_s: float) -> AudioError:
