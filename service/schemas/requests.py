@@ -159,7 +159,7 @@ class EmotionIn(_Request):
     curve: CurveIn
 
 
-class PageIn(_Request):
+class PageIn(BaseModel):
     """Which part of a list; the cursor is the ``next_cursor`` of the page before."""
 
     model_config = ConfigDict(extra="forbid")

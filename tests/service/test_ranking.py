@@ -1,0 +1,140 @@
+"""The answer of the search is that of an exhaustive one, whatever the index proposes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.similarity import Encodings
+from service.index.flat import FlatIndex
+from service.index.shelf import Shelf
+from service.ranking import rank
+from tests.service import oracle
+
+SCALE = 0.25
+
+
+def encodings(rng: np.random.Generator, count: int, dimensions: int, spread: float) -> Encodings:
+    return Encodings(
+        rng.normal(size=(count, dimensions)).astype(np.float32),
+        (100 + spread * rng.normal(size=(count, dimensions))).astype(np.float32),
+        rng.uniform(0.01, 2, (count, dimensions)).astype(np.float32),
+    )
+
+
+def shelf_of(items: Encodings, owners: np.ndarray) -> Shelf:
+    shift = items.mean.mean(axis=0, dtype=np.float64)
+    names = [f"{number:04}" for number in range(int(owners.max()) + 1)]
+    times = np.zeros(len(items))
+    return Shelf(FlatIndex.build(items, shift), items, owners.astype(np.int32), names, times, times)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    k=st.integers(1, 40),
+    queries=st.integers(1, 4),
+    weight=st.floats(0, 1),
+    excluded=st.integers(0, 150),
+    limit=st.none() | st.integers(1, 3),
+    copies=st.booleans(),
+)
+def test_the_answer_is_the_exhaustive_one(
+    seed: int,
+    k: int,
+    queries: int,
+    weight: float,
+    excluded: int,
+    limit: int | None,
+    copies: bool,
+) -> None:
+    rng = np.random.default_rng(seed)
+    items = encodings(rng, 900, 6, 0.3)
+    if copies:  # ties, also across the edge of what is proposed
+        items = items.take(np.concatenate([np.arange(300)] * 3))
+    owners = np.sort(rng.integers(0, 300, 900))
+    owners = np.unique(owners, return_inverse=True)[1]
+    shelf = shelf_of(items, owners)
+    query = encodings(rng, queries, 6, 0.3)
+    banned = set(rng.permutation(shelf.owner_ids)[:excluded].tolist())
+
+    def group_of(owner: str) -> str | None:
+        return None if int(owner) % 3 == 0 else f"group {int(owner) % 5}"
+
+    found, exhaustive = (
+        rank(
+            shelf,
+            query,
+            k,
+            weight=weight,
+            divergence_scale=SCALE,
+            admits=lambda owner: owner not in banned,
+            group_of=group_of,
+            max_per_group=limit,
+            exact=exact,
+        )
+        for exact in (False, True)
+    )
+    assert found == exhaustive
+    assert not banned & {hit.owner_id for hit in found}
+
+
+def test_scores_and_order_are_those_of_the_definition() -> None:
+    rng = np.random.default_rng(3)
+    items, query = encodings(rng, 200, 8, 0.5), encodings(rng, 3, 8, 0.5)
+    owners = np.repeat(np.arange(100), 2)
+    shelf = shelf_of(items, owners)
+    names = [shelf.owner_ids[owner] for owner in owners]
+    truth = oracle.ranking(query, items, names, 0.4, SCALE)
+    hits = rank(shelf, query, 20, weight=0.4, divergence_scale=SCALE)
+    assert [hit.owner_id for hit in hits] == [owner for _, owner in truth[:20]]
+    for hit in hits:
+        score, rho, kl = oracle.scores(query, hit.query_row, items, hit.row, 0.4, SCALE)
+        assert (hit.score, hit.correlation, hit.kl_divergence) == pytest.approx(
+            (score, rho, kl), rel=1e-9, abs=1e-12
+        )
+
+
+def test_equal_items_are_ordered_by_id() -> None:
+    rng = np.random.default_rng(4)
+    one = encodings(rng, 1, 8, 0.5)
+    shelf = shelf_of(one.take([0] * 300), np.arange(300))
+    hits = rank(shelf, encodings(rng, 1, 8, 0.5), 5, weight=0.5, divergence_scale=SCALE)
+    assert [hit.owner_id for hit in hits] == ["0000", "0001", "0002", "0003", "0004"]
+    assert len({hit.score for hit in hits}) == 1
+
+
+def test_fewer_owners_than_asked_for_are_all_given() -> None:
+    rng = np.random.default_rng(5)
+    shelf = shelf_of(encodings(rng, 90, 8, 0.5), np.repeat(np.arange(3), 30))
+    hits = rank(shelf, encodings(rng, 2, 8, 0.5), 10, weight=0.5, divergence_scale=SCALE)
+    assert len(hits) == 3
+
+
+def test_an_empty_shelf_answers_nothing() -> None:
+    empty = encodings(np.random.default_rng(6), 0, 8, 0.5)
+    nothing = np.zeros(0)
+    shelf = Shelf(
+        FlatIndex.build(empty, np.zeros(8)), empty, np.zeros(0, np.int32), [], nothing, nothing
+    )
+    query = encodings(np.random.default_rng(7), 1, 8, 0.5)
+    assert rank(shelf, query, 10, weight=0.5, divergence_scale=SCALE) == []
+
+
+def test_a_saved_index_proposes_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    items, query = encodings(rng, 300, 8, 0.5), encodings(rng, 2, 8, 0.5)
+    shift = items.mean.mean(axis=0, dtype=np.float64)
+    index = FlatIndex.build(items, shift)
+    index.save(tmp_path / "index")
+    again = FlatIndex.load(tmp_path / "index", shift)
+    first, second = (
+        each.propose(query, 10, weight=0.5, divergence_scale=SCALE) for each in (index, again)
+    )
+    np.testing.assert_array_equal(first.rows, second.rows)
+    np.testing.assert_array_equal(first.scores, second.scores)
+    assert len(again) == 300
