@@ -185,14 +185,18 @@ def _checked_times(
         if not np.isfinite(times).all():
             index = int(np.argmin(np.isfinite(times)))
             raise CurveError(field, f"is {times[index]}: send finite numbers", index)
-        increasing = np.diff(times) > 0
+        increasing = times[1:] > times[:-1]
         if not increasing.all():
             index = int(np.argmin(increasing)) + 1
             raise CurveError(field, "does not increase: send strictly increasing times", index)
-        times = times - times[0]
+        with np.errstate(over="ignore"):  # an infinite duration is over an hour, too
+            times = times - times[0]
     last_step_s = 1 / CURVE_RATE_HZ
-    if times[-1] > CURVE_MAX_DURATION_S - last_step_s + 1e-9:
+    over = times > CURVE_MAX_DURATION_S - last_step_s + 1e-9
+    if over.any():
         raise CurveError(
-            field, f"the curve lasts {times[-1] + last_step_s:,.1f} s: send at most an hour"
+            field,
+            f"the curve lasts {times[-1] + last_step_s:,.6g} s: send at most an hour",
+            None if times_s is None else int(np.argmax(over)),
         )
     return times
