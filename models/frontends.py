@@ -21,6 +21,7 @@ from models import vggish
 from models.logmel import MEL_BANDS, PATCH_FRAMES, VGGISH_LOG_OFFSET, log_mel_patches
 
 _BLOCK_PATCHES = 16
+_EXTERNAL_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class FrontendError(RuntimeError):
@@ -118,14 +119,17 @@ class OnnxFrontend:
         self._graph = graph
         self._settings = _onnx_settings(graph)
         self._log_offset = float(self._settings["log_offset"])
+        options = onnxruntime.SessionOptions()
+        # Weights in files beside the graph would not travel with a bundle: nowhere to find them.
+        options.add_session_config_entry(_EXTERNAL_WEIGHTS_FOLDER, str(graph))
         try:
             self._session = onnxruntime.InferenceSession(
-                str(graph), providers=["CPUExecutionProvider"]
+                graph.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
+            self._input = str(self._settings.get("input", self._session.get_inputs()[0].name))
+            self._output = str(self._settings.get("output", self._session.get_outputs()[0].name))
         except Exception as error:
             raise FrontendError(f"{graph} is no ONNX graph that can be run: {error}") from error
-        self._input = str(self._settings.get("input", self._session.get_inputs()[0].name))
-        self._output = str(self._settings.get("output", self._session.get_outputs()[0].name))
         probe = np.zeros((_BLOCK_PATCHES, 1, PATCH_FRAMES, MEL_BANDS), np.float32)
         try:
             answer = self._run(probe)

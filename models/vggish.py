@@ -9,9 +9,11 @@ import hashlib
 import urllib.error
 import urllib.request
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models.cache import cache_folder
@@ -37,7 +39,7 @@ def official_weights(path: Path | None = None) -> Path:
     internet. Whatever its origin, the file's SHA-256 must begin as its official name says.
 
     Raises:
-        WeightsError: the download failed, or the checksum differs.
+        WeightsError: the download failed, the checksum differs, or it holds more than tensors.
     """
     kept = cache_folder() / "vggish-10086976.safetensors"
     if path is None and kept.exists():
@@ -52,9 +54,12 @@ def official_weights(path: Path | None = None) -> Path:
             f"{source} has SHA-256 {found[:16]}…, which does not begin with "
             f"{VGGISH_SHA256_PREFIX}: it is not the official {VGGISH_FILE}"
         )
-    weights = torch.load(source, map_location="cpu", weights_only=True)
     partial = kept.with_suffix(".partial")
-    save_file(weights, partial)
+    try:
+        save_file(torch.load(source, map_location="cpu", weights_only=True), partial)
+    except (UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        # Eight digits of a checksum keep no forger out.
+        raise WeightsError(f"{source} holds something other than tensors") from error
     partial.replace(kept)
     return kept
 
@@ -67,11 +72,14 @@ def load_network(weights: Path) -> nn.Module:
     """
     from torchvggish.torchvggish import VGG, make_layers
 
-    network: nn.Module = VGG(make_layers(), False)
+    with torch.device("meta"):  # 72 million random numbers would be drawn for nothing
+        network: nn.Module = VGG(make_layers(), False)
     try:
-        network.load_state_dict(load_file(weights))
-    except RuntimeError as error:
-        raise WeightsError(f"{weights} does not hold VGGish's tensors") from error
+        network.load_state_dict(load_file(weights), assign=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise WeightsError(
+            f"{weights} does not hold VGGish's tensors: remove it to fetch them again"
+        ) from error
     return network.eval()
 
 
