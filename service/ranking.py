@@ -20,7 +20,7 @@ from service.index.shelf import Shelf
 
 Floats64 = NDArray[np.float64]
 
-_PAIRS_AT_ONCE = 4_096
+_PAIRS_AT_ONCE = 1_024
 _LEAST_CANDIDATES = 64
 _CANDIDATES_PER_RESULT = 4
 _ERROR_MARGIN = 4.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import io
 import json
 import shutil
@@ -15,7 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from service import repository
+from service.database import Database
 from service.errors import problem
+from service.settings import Settings
 from tests.service.conftest import Server, start_server
 
 FLAT = {"arousal": [0.0], "valence": [0.0]}
@@ -298,8 +302,6 @@ def test_uploads_leave_no_file_open(server: Server, real_recording: Path) -> Non
 
 
 def test_too_many_at_once_are_told_to_come_again(home: Path, real_recording: Path) -> None:
-    import concurrent.futures
-
     server = start_server(
         home, CIRCUMPLEX_CONCURRENT_ENCODINGS="1", CIRCUMPLEX_QUEUED_ENCODINGS="1"
     )
@@ -334,9 +336,6 @@ def test_a_failure_inside_says_nothing_of_it(home: Path) -> None:
 
 
 def test_a_file_that_is_gone(home: Path, tmp_path: Path) -> None:
-    from service import repository
-    from service.database import Database
-    from service.settings import Settings
 
     database = Database(Settings(home=home).database)
     with database.writing() as session:

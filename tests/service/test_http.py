@@ -14,7 +14,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from models.moods import MOOD_ANGLES_DEG
-from tests.service.conftest import GENERATED, REAL_RECORDINGS, Server, start_server
+from tests.service.conftest import GENERATED, REAL_RECORDINGS, Server, start_server, wait_for
 
 FIRST_LIGHT = {
     ("post", "/v1/search/tracks"),
@@ -188,9 +188,11 @@ def test_a_request_under_way_is_finished_when_stopped(home: Path, real_recording
         url = f"{server.client.base_url}/v1/search/emotions"
         answers.append(httpx.post(url, files={"audio": audio}, timeout=30))
 
+    before = server.open_files()
     asking = threading.Thread(target=upload)
     asking.start()
-    time.sleep(0.15)  # received, and being decoded
+    wait_for(lambda: server.open_files() > before)
+    time.sleep(0.1)  # accepted, received, and being decoded
     assert server.stop() == 0
     asking.join()
     assert answers[0].status_code == 200
