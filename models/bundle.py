@@ -25,7 +25,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from models.audio import Recording
-from models.calibration import DIRECTIONS, PairSample, SimilarityCalibration
+from models.calibration import DIRECTIONS, Direction, PairSample, SimilarityCalibration
 from models.curve import CURVE_RATE_HZ, Curve, CurveWindow
 from models.encoders import Tower, TowerShape
 from models.estimate import EstimateCalibration, Estimator
@@ -189,9 +189,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     bundle_id = _manifest_id(fields)
     text = json.dumps({"id": bundle_id, **fields}, indent=2, sort_keys=True)
     (partial / MANIFEST_FILE).write_text(text + "\n")
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
+    _exchange(folder, partial)
     return bundle_id
 
 
@@ -204,22 +202,49 @@ def load_bundle(folder: Path) -> Bundle:
         models.vggish.WeightsError: VGGish's weights cannot be had.
     """
     fields = _verified_manifest(folder)
-    bundle_id = fields.pop("id")
-    fields.pop("files")
-    manifest = Manifest(
+    try:
+        manifest = _manifest_of(fields)
+        music, emotion = _load_towers(manifest, folder)
+        references, pairs, encodings = _load_references(folder)
+    except (KeyError, TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise BundleError(_other_version(folder, fields)) from error
+    return Bundle(
+        manifest,
+        music,
+        emotion,
+        load_frontend(manifest.frontend, folder) if manifest.frontend else None,
+        references,
+        SimilarityCalibration(pairs, manifest.divergence_scale),
+        encodings,
+        fields["id"],
+    )
+
+
+def _manifest_of(fields: dict[str, Any]) -> Manifest:
+    described = {name: value for name, value in fields.items() if name not in ("id", "files")}
+    return Manifest(
         **{
-            **fields,
+            **described,
             "music_tower": TowerShape.from_json(fields["music_tower"]),
             "emotion_tower": TowerShape.from_json(fields["emotion_tower"]),
             "estimate": EstimateCalibration.from_json(fields["estimate"]),
         }
     )
+
+
+def _load_towers(manifest: Manifest, folder: Path) -> tuple[Tower, Tower]:
     music, emotion = Tower(manifest.music_tower), Tower(manifest.emotion_tower)
     tensors = load_tensors(folder / WEIGHTS_FILE)
     for name, tower in (("music.", music), ("emotion.", emotion)):
         tower.load_state_dict(
             {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
         )
+    return music, emotion
+
+
+def _load_references(
+    folder: Path,
+) -> tuple[list[ReferenceCurve], dict[Direction, PairSample], Encodings]:
     arrays = load_arrays(folder / REFERENCES_FILE)
     names = json.loads((folder / NAMES_FILE).read_text())
     values = np.split(arrays["curve_values"], np.cumsum(arrays["curve_steps"])[:-1])
@@ -231,17 +256,22 @@ def load_bundle(folder: Path) -> Bundle:
         direction: PairSample(arrays[f"{direction}.true"], arrays[f"{direction}.unrelated"])
         for direction in DIRECTIONS
     }
-    frontend = load_frontend(manifest.frontend, folder) if manifest.frontend else None
-    return Bundle(
-        manifest,
-        music,
-        emotion,
-        frontend,
-        references,
-        SimilarityCalibration(pairs, manifest.divergence_scale),
-        Encodings(arrays["embedding"], arrays["mean"], arrays["variance"]),
-        bundle_id,
-    )
+    return references, pairs, Encodings(arrays["embedding"], arrays["mean"], arrays["variance"])
+
+
+def _exchange(folder: Path, complete: Path) -> None:
+    """Put ``complete`` in the place of ``folder``, which stays whole until then."""
+    outgoing = folder.with_name(folder.name + ".outgoing")
+    shutil.rmtree(outgoing, ignore_errors=True)
+    if folder.exists():
+        folder.rename(outgoing)
+    try:
+        complete.rename(folder)
+    except BaseException:
+        if outgoing.exists():
+            outgoing.rename(folder)
+        raise
+    shutil.rmtree(outgoing, ignore_errors=True)
 
 
 def _reference_arrays(bundle: Bundle) -> dict[str, NDArray[Any]]:
@@ -272,16 +302,20 @@ def _verified_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder / MANIFEST_FILE} is damaged: {retrain}") from error
     if _manifest_id({k: v for k, v in fields.items() if k != "id"}) != expected_id:
         raise BundleError(f"{folder / MANIFEST_FILE} does not match its own checksum: {retrain}")
-    for name, sha256 in files.items():
+    for name in (WEIGHTS_FILE, REFERENCES_FILE, NAMES_FILE, *files):
         path = folder / name
-        if not path.is_file() or _sha256(path) != sha256:
+        if not path.is_file() or _sha256(path) != files.get(name):
             raise BundleError(f"{path} is missing or does not match its checksum: {retrain}")
-    if fields["format"] != BUNDLE_FORMAT or fields["windowing"] != WINDOWING:
-        raise BundleError(
-            f"{folder} was made for another version of Circumplex (format {fields['format']}, "
-            f"here {BUNDLE_FORMAT}): train it again with `circumplex train`"
-        )
+    if fields.get("format") != BUNDLE_FORMAT or fields.get("windowing") != WINDOWING:
+        raise BundleError(_other_version(folder, fields))
     return fields
+
+
+def _other_version(folder: Path, fields: dict[str, Any]) -> str:
+    return (
+        f"{folder} was made for another version of Circumplex (format {fields.get('format')}, "
+        f"here {BUNDLE_FORMAT}): train it again with `circumplex train`"
+    )
 
 
 def _manifest_id(fields: dict[str, Any]) -> str:

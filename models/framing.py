@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO
 
+_OGG_PAGE = b"OggS\0"  # with the version: packets may hold the four letters by chance
 _OGG_LARGEST_PAGE_BYTES = 27 + 255 + 255 * 255
 _OGG_END_OF_STREAM = 0x04
 _RIFF_UNKNOWN_SIZE_BYTES = 0x7FFF_0000  # what is written to a pipe announces about 2 or 4 GiB
@@ -31,7 +32,7 @@ def is_cut_off(stream: BinaryIO) -> bool:
 
 def _last_ogg_page_ends_stream(tail: bytes) -> bool:
     """Read the last page header of RFC 3533, section 6: whole, and flagged as the stream's end."""
-    header = tail.rfind(b"OggS")
+    header = tail.rfind(_OGG_PAGE)
     page = tail[header:]
     if header < 0 or len(page) < 27:
         return False
