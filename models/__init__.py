@@ -16,3 +16,10 @@ Curves hold valence in column 0 and arousal in column 1, both in [-1, 1], as in 
 "Cross-modal Music Emotion Recognition Using Composite Loss-based Embeddings", IEEE Access 2023
 (arXiv 2112.07192), the paper whose equations the docstrings number.
 """
+
+import os
+
+# Patches are multiplied with small matrices, many at a time side by side. OpenBLAS' own threads,
+# woken and spinning for each product, cost four times what the products do. It reads this when
+# numpy is first imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
