@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.curve import (
@@ -89,7 +89,6 @@ class TestResampling:
         assert curve.arousal.tolist() == arousal
         assert curve.duration_s == len(values) / 2
 
-    @settings(deadline=None)
     @given(
         values=st.lists(st.tuples(intensities, intensities), min_size=1, max_size=300),
         rate_hz=st.floats(0.1, 50.0),
@@ -103,7 +102,6 @@ class TestResampling:
         times = [index / rate_hz for index in range(len(values))]
         assert_interpolated(curve, times, values)
 
-    @settings(deadline=None)
     @given(
         values=st.lists(st.tuples(intensities, intensities), min_size=1, max_size=60),
         start_s=st.floats(-1e4, 1e4),

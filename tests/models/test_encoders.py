@@ -63,7 +63,7 @@ class TestPadding:
             assert torch.equal(one, other)
             assert torch.isfinite(one).all()
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(
         lengths=st.lists(st.integers(1, 20), min_size=1, max_size=6),
         padding=st.integers(0, 5),

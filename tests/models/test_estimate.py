@@ -82,7 +82,7 @@ def test_against_loops(calibration: EstimateCalibration, duration_s: float) -> N
     assert found.overall_sd == pytest.approx(tuple(found.sd.mean(axis=0)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(duration_s=st.floats(0.98, 400.0))
 def test_constant_references_stay_constant_over_any_length(duration_s: float) -> None:
     rng = np.random.default_rng(1)
@@ -96,7 +96,7 @@ def test_constant_references_stay_constant_over_any_length(duration_s: float) ->
     assert found.overall == pytest.approx((0.25, -0.5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(duration_s=st.floats(0.98, 200.0), seed=st.integers(0, 1_000))
 def test_stays_on_the_plane_and_above_the_floor(duration_s: float, seed: int) -> None:
     steep = EstimateCalibration(0.5, 0.05, (4.0, 4.0), (0.3, -0.3), (0.5, 0.5), (0.2, 0.1))

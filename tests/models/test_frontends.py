@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -279,20 +280,12 @@ class TestVGGish:
         assert expected.max() > 0.1
         assert np.abs(features - expected).max() < 1e-4 * np.abs(expected).max()
 
-    def test_identity_tells_weights_apart(
-        self, vggish_weights: Path, vggish: VGGishFrontend, tmp_path: Path
+    def test_identity_is_that_of_the_weights(
+        self, vggish_weights: Path, vggish: VGGishFrontend
     ) -> None:
-        identity = vggish.identity()
-        assert (identity["name"], identity["feature_size"]) == ("vggish", 128)
-        other = tmp_path / "other.safetensors"
-        content = bytearray(vggish_weights.read_bytes())
-        content[-3] ^= 1
-        other.write_bytes(content)
-        try:
-            changed = VGGishFrontend(other).identity()
-        finally:
-            other.unlink()
-        assert changed["sha256"] != identity["sha256"]
+        with vggish_weights.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        assert vggish.identity() == {"name": "vggish", "feature_size": 128, "sha256": sha256}
 
     def test_stays_in_the_cache(
         self, vggish_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -302,9 +295,9 @@ class TestVGGish:
         monkeypatch.setenv("CIRCUMPLEX_CACHE", str(tmp_path))
         frontend = build_frontend("vggish")
         assert frontend.save(tmp_path) == []
-        assert load_frontend(frontend.identity(), tmp_path).identity() == frontend.identity()
         with pytest.raises(FrontendError, match="put the original weights in place"):
             load_frontend({**frontend.identity(), "sha256": "0" * 64}, tmp_path)
+        assert load_frontend(frontend.identity(), tmp_path).identity() == frontend.identity()
 
 
 @pytest.fixture(params=["logmel", "onnx", "yamnet", "vggish"])
@@ -322,23 +315,23 @@ def any_frontend(request: pytest.FixtureRequest) -> Frontend:
 
 class TestSameBits:
     def test_again_beside_others_and_in_any_length(self, any_frontend: Frontend) -> None:
-        waveform = noise(15_360 * 18 + 240, seed=1)
+        patches = 4 if any_frontend.name == "vggish" else 18  # within and beyond one block
+        waveform = noise(15_360 * patches + 240, seed=1)
         features = any_frontend.features(waveform)
-        assert features.shape == (18, any_frontend.feature_size)
+        assert features.shape == (patches, any_frontend.feature_size)
         assert np.isfinite(features).all()
 
         any_frontend.features(noise(15_600, seed=2) * np.float32(1e6))
         assert any_frontend.features(waveform).tobytes() == features.tobytes()
 
-        for patch in (3, 17):
-            begin = patch * 15_360
-            alone = any_frontend.features(waveform[begin : begin + 15_600])
-            assert alone.tobytes() == features[patch].tobytes()
+        last = (patches - 1) * 15_360
+        alone = any_frontend.features(waveform[last : last + 15_600])
+        assert alone.tobytes() == features[-1].tobytes()
 
     def test_from_threads_at_once(self, any_frontend: Frontend) -> None:
-        waveforms = [noise(15_360 * (seed + 1) + 240, seed=seed) for seed in range(4)]
+        waveforms = [noise(15_360 * (seed + 1) + 240, seed=seed) for seed in range(3)]
         expected = [any_frontend.features(waveform).tobytes() for waveform in waveforms]
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(3) as pool:
             found = list(pool.map(lambda each: any_frontend.features(each).tobytes(), waveforms))
         assert found == expected
 

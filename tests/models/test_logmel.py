@@ -115,7 +115,7 @@ class TestValues:
     def test_the_loudest_that_is_decoded_is_finite(self) -> None:
         assert np.isfinite(log_mel_patches(noise(16_000, amplitude=2e9))).all()
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=12)
     @given(
         patches=st.integers(1, 40),
         tail=st.integers(240, 15_599),

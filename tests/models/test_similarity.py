@@ -64,7 +64,7 @@ def each_pair(queries: Encodings, items: Encodings) -> list[tuple[int, int, Enco
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     queries=st.integers(1, 4),
@@ -200,7 +200,7 @@ class TestInnerProduct:
             for row in range(16):
                 assert best(fast[row]) == best(exact[row])
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(seed=st.integers(0, 10_000), weight=st.floats(0.0, 1.0), scale=st.floats(0.01, 1.0))
     def test_ranks_alike(self, seed: int, weight: float, scale: float) -> None:
         asked, found = random_encodings(seed, 2, 32), random_encodings(seed + 1, 40, 32)
