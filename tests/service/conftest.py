@@ -95,6 +95,7 @@ class Server:
     process: subprocess.Popen[bytes]
     client: httpx.Client
     log: Path
+    home: Path
 
     @property
     def port(self) -> int:
@@ -139,7 +140,7 @@ def start_server(home: Path, **environment: str) -> Server:
         assert time.monotonic() < until_s, text
         time.sleep(0.05)
     address = text.split("Circumplex serves ")[1].split()[0]
-    server = Server(process, httpx.Client(base_url=address, timeout=30), log)
+    server = Server(process, httpx.Client(base_url=address, timeout=30), log, home)
     wait_for(lambda: server.client.get("/livez").status_code == 200)
     return server
 
