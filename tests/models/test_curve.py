@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -131,11 +132,12 @@ class TestResampling:
         assert curve.arousal.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
         assert curve.valence.tolist() == [0.0, -0.25, -0.5, -0.75, -1.0]
 
-    def test_a_third_of_a_hertz_has_no_rounding_hole(self) -> None:
-        """Times as k / rate round down: the last step must not get lost with them."""
-        for points in range(2, 200):
-            curve = Curve.from_points([0.5] * points, [0.1] * points, rate_hz=1 / 3)
-            assert len(curve.values) == 6 * (points - 1) + 1
+    @pytest.mark.parametrize("rate", [Fraction(7, 3), Fraction(25, 3), Fraction(11, 5)])
+    def test_rounding_takes_no_step_away(self, rate: Fraction) -> None:
+        """At 7/3 Hz the 35th point lies at 15 s, or, in floating point, just before."""
+        for points in range(1, 300):
+            curve = Curve.from_points([0.5] * points, [0.1] * points, rate_hz=float(rate))
+            assert len(curve.values) == math.floor(2 * (points - 1) / rate) + 1
 
     def test_arrays_are_as_good_as_lists(self) -> None:
         values = np.linspace(-1, 1, 9)
