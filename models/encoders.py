@@ -36,7 +36,9 @@ class TowerShape:
 
     ``widths`` are the fully connected layers (of the MLP, or behind the BiGRU), ``recurrent`` the
     GRU's units each way. The paper's: MLP 256, 512, 512, 1024, 1024; BiGRU 512 then 512, 512, 512,
-    1024, 1024; dropout 0.5; D = 1,024.
+    1024, 1024; dropout 0.5; D = 1,024. With ``shortcut_dropout``, not in the paper, the heads also
+    see the mean features themselves through that dropout, so that what is linear in them need not
+    be learned by the encoder.
     """
 
     encoder: EncoderKind
@@ -45,6 +47,7 @@ class TowerShape:
     recurrent: int
     dropout: float
     dimensions: int
+    shortcut_dropout: float | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return a dictionary that :meth:`from_json` reads."""
@@ -69,6 +72,13 @@ def _dense_layers(inputs: int, widths: Sequence[int], dropout: float) -> nn.Sequ
     return nn.Sequential(*layers)
 
 
+def masked_mean(features: Tensor, lengths: Tensor) -> Tensor:
+    """Average each item's true time steps: (B, T, F), (B,) → (B, F)."""
+    steps = torch.arange(features.shape[1], device=features.device)
+    inside = (steps < lengths[:, None]).unsqueeze(-1)  # (B, T, 1)
+    return features.where(inside, 0.0).sum(dim=1) / lengths[:, None]
+
+
 class MLPEncoder(nn.Module):
     """The mean over an item's true time steps, through FC layers with softplus."""
 
@@ -79,10 +89,7 @@ class MLPEncoder(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, F), (B,) → (B, H)."""
-        steps = torch.arange(features.shape[1], device=features.device)
-        inside = (steps < lengths[:, None]).unsqueeze(-1)  # (B, T, 1)
-        mean = features.where(inside, 0.0).sum(dim=1) / lengths[:, None]
-        hidden: Tensor = self.dense(mean)
+        hidden: Tensor = self.dense(masked_mean(features, lengths))
         return hidden
 
 
@@ -134,16 +141,28 @@ class Tower(nn.Module):
         self.embedding = nn.Linear(hidden, shape.dimensions)
         self.mean = nn.Linear(hidden, shape.dimensions)
         self.variance = nn.Linear(hidden, shape.dimensions)
+        self.shortcut: nn.Sequential | None = None
+        if shape.shortcut_dropout is not None:
+            self.shortcut = nn.Sequential(
+                nn.Dropout(shape.shortcut_dropout),
+                nn.Linear(shape.feature_size, 3 * shape.dimensions, bias=False),
+            )
 
     def forward(self, features: Tensor, lengths: Tensor) -> Encoded:
         """(B, T, F), (B,) → three (B, D)."""
         standard = (features - self.feature_mean) / self.feature_scale
         hidden = self.encoder(standard, lengths)
-        return Encoded(
-            self.embedding(hidden),
-            self.mean(hidden),
-            functional.softplus(self.variance(hidden)) + SMALLEST_VARIANCE,
+        embedding, mean, variance = (
+            head(hidden) for head in (self.embedding, self.mean, self.variance)
         )
+        if self.shortcut is not None:
+            direct = self.shortcut(masked_mean(standard, lengths)).chunk(3, dim=1)
+            embedding, mean, variance = (
+                embedding + direct[0],
+                mean + direct[1],
+                variance + direct[2],
+            )
+        return Encoded(embedding, mean, functional.softplus(variance) + SMALLEST_VARIANCE)
 
     @torch.no_grad()
     def standardise_by(self, mean: Tensor, scale: Tensor, *, floor: float = 1e-2) -> None:

@@ -21,7 +21,7 @@ from models.windows import window_starts_s
 from training.evaluation import encode_examples
 from training.examples import Example
 
-_TEMPERATURES = (0.02, 0.035, 0.06, 0.1, 0.17, 0.3, 0.5)
+_TEMPERATURES = (0.02, 0.035, 0.06, 0.1, 0.17, 0.3)
 _FLOOR_SHARE = 0.25
 _UNRELATED_PAIRS = 2_000
 

@@ -134,7 +134,7 @@ class Objective(nn.Module):
         return float(ratio.detach().exp())
 
     def forward(self, music: Encoded, emotion: Encoded, curves: Tensor) -> Tensor:
-        """Return the loss per pair of a batch of B pairs; ``curves`` (B, 60, 2) are the emotions'."""
+        """Return the loss per pair of a batch; ``curves`` (B, 60, 2) are the emotions."""
         correlation_logits = self.log_correlation_scale.exp() * pearson_matrix(music, emotion)
         divergence_scale = self.log_divergence_scale.exp()
         music_logits = -divergence_scale * kl_matrix(music, emotion)

@@ -61,6 +61,10 @@ def train_bundle(
 ) -> tuple[Bundle, Figures]:
     """Train, calibrate on validation pieces, and report on the held-out part, once.
 
+    A first training stops early by its validation pieces, and what it answers for them calibrates
+    estimates and similarities. The towers that are kept then train on all pieces but the held-out
+    ones, for as many epochs: validation pieces are too many to waste on small corpora.
+
     Raises:
         CorpusError: the corpus is too small, or its features are not those of the frontend.
         ValueError: ``checkpoint`` belongs to another training.
@@ -70,23 +74,39 @@ def train_bundle(
     train, validation, test = (
         [examples[i] for i in part] for part in (split.train, split.validation, split.test)
     )
-    towers = train_towers(
-        recipe, encoder, train, validation, seed=seed, checkpoint=checkpoint, device=device
+    scouts = train_towers(
+        recipe,
+        encoder,
+        train,
+        validation,
+        seed=seed,
+        checkpoint=_stage(checkpoint, "1"),
+        device=device,
     )
-    references = [
-        ReferenceCurve(example.id, example.label, example.curve)
-        for example in sorted(train, key=lambda example: example.id)
-    ]
-    windows = [window.curve.values for item in references for window in item.curve.windows()]
+    windows = [window.curve.values for item in train for window in item.curve.windows()]
     estimate = calibrate_estimate(
-        towers.music,
-        encode_sequences(towers.emotion, [values.astype(np.float32) for values in windows]),
+        scouts.music,
+        encode_sequences(scouts.emotion, [values.astype(np.float32) for values in windows]),
         np.stack(windows),
         validation,
         weight=recipe.weight,
-        divergence_scale=towers.divergence_scale,
+        divergence_scale=scouts.divergence_scale,
     )
-    pairs = sample_pairs(towers.music, towers.emotion, validation, seed=seed)
+    pairs = sample_pairs(scouts.music, scouts.emotion, validation, seed=seed)
+    towers = train_towers(
+        recipe,
+        encoder,
+        train + validation,
+        [],
+        seed=seed,
+        last_epoch=scouts.best_epoch,
+        checkpoint=_stage(checkpoint, "2"),
+        device=device,
+    )
+    references = [
+        ReferenceCurve(example.id, example.label, example.curve)
+        for example in sorted(train + validation, key=lambda example: example.id)
+    ]
     manifest = Manifest(
         recipe=recipe.name,
         corpus=corpus.name,
@@ -102,9 +122,9 @@ def train_bundle(
         training={
             "licence": corpus.licence,
             "citation": corpus.citation,
-            "best_epoch": towers.best_epoch,
-            "epochs_run": towers.epochs_run,
-            "validation_rank": towers.validation_rank,
+            "best_epoch": scouts.best_epoch,
+            "epochs_run": scouts.epochs_run,
+            "validation_rank": scouts.validation_rank,
         },
         metrics={},
     )
@@ -121,6 +141,16 @@ def train_bundle(
     return bundle, figures
 
 
+def forget_checkpoints(checkpoint: Path) -> None:
+    """Remove what an interrupted training would go on from, once its bundle is saved."""
+    for stage in ("1", "2"):
+        Path(f"{checkpoint}.{stage}").unlink(missing_ok=True)
+
+
+def _stage(checkpoint: Path | None, number: str) -> Path | None:
+    return None if checkpoint is None else Path(f"{checkpoint}.{number}")
+
+
 def held_out(bundle: Bundle, corpus: Corpus, features: Features) -> list[Example]:
     """Return the examples that a bundle's training never saw, by its own seed and corpus.
 
@@ -134,7 +164,7 @@ def held_out(bundle: Bundle, corpus: Corpus, features: Features) -> list[Example
             f"{sum(bundle.manifest.split.values())}: give the corpus of its training"
         )
     split = split_ids(list(examples), bundle.manifest.seed, corpus.train_share)
-    if not {item.id for item in bundle.references} <= set(split.train):
+    if {item.id for item in bundle.references} != {*split.train, *split.validation}:
         raise CorpusError("the bundle was trained on other pieces: give the corpus of its training")
     return [examples[i] for i in split.test]
 

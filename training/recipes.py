@@ -43,12 +43,22 @@ class Recipe:
     patience: int
     averaging: float
     curve_regression: float
+    shortcut_dropout: float | None
+    shortcut_decay: float
 
     def music_shape(self, encoder: EncoderKind, feature_size: int) -> TowerShape:
         """Return the music tower's shape for features of size F."""
         widths = self.mlp_widths if encoder == "mlp" else self.bigru_widths
         recurrent = 0 if encoder == "mlp" else self.bigru_recurrent
-        return TowerShape(encoder, feature_size, widths, recurrent, self.dropout, self.dimensions)
+        return TowerShape(
+            encoder,
+            feature_size,
+            widths,
+            recurrent,
+            self.dropout,
+            self.dimensions,
+            self.shortcut_dropout,
+        )
 
     def emotion_shape(self) -> TowerShape:
         """Return the emotion tower's shape; its encoder is always a BiGRU over curves."""
@@ -59,6 +69,7 @@ class Recipe:
             self.emotion_recurrent,
             self.emotion_dropout,
             self.dimensions,
+            self.shortcut_dropout,
         )
 
 
@@ -83,6 +94,8 @@ CMER_CL = Recipe(
     patience=50,
     averaging=0.0,
     curve_regression=0.0,
+    shortcut_dropout=None,
+    shortcut_decay=0.0,
 )
 
 CIRCUMPLEX = Recipe(
@@ -91,21 +104,23 @@ CIRCUMPLEX = Recipe(
     weight=0.5,
     margin=1.0,
     dimensions=64,
-    mlp_widths=(128, 64),
+    mlp_widths=(32,),
     bigru_recurrent=64,
     bigru_widths=(128, 64),
     emotion_recurrent=32,
     emotion_widths=(64, 64),
     dropout=0.3,
     emotion_dropout=0.1,
-    learning_rate=1e-3,
-    weight_decay=1e-2,
+    learning_rate=2e-3,
+    weight_decay=0.1,
     batch_size=512,
-    epochs=300,
+    epochs=200,
     validate_every=10,
-    patience=10,
-    averaging=0.98,
-    curve_regression=1.0,
+    patience=15,
+    averaging=0.95,
+    curve_regression=5.0,
+    shortcut_dropout=0.5,
+    shortcut_decay=5.0,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (CIRCUMPLEX, CMER_CL)}

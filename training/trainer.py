@@ -46,15 +46,17 @@ def train_towers(
     validation: list[Example],
     *,
     seed: int,
+    last_epoch: int | None = None,
     checkpoint: Path | None = None,
     device: torch.device | None = None,
 ) -> TrainedTowers:
     """Train both towers on ``train``, keeping the weights that rank ``validation`` best.
 
     What is kept has the lowest geometric mean rank over both directions; training stops when
-    that has not improved for ``recipe.patience`` validations. With ``checkpoint`` the state is
+    that has not improved for ``recipe.patience`` validations. With ``last_epoch`` the schedule is
+    followed up to that epoch instead, and its weights are kept. With ``checkpoint`` the state is
     written at each validation and a later call with the same arguments goes on from there, to the
-    same weights as an uninterrupted run on the same device. The file is removed at the end.
+    same weights as an uninterrupted run on the same device; removing the file is the caller's.
 
     Raises:
         ValueError: the checkpoint belongs to another training.
@@ -63,24 +65,28 @@ def train_towers(
     torch.manual_seed(seed)
     sampler = WindowSampler(train, device)
     run = _Run(recipe, encoder, sampler, device)
-    identity = f"{recipe} {encoder} {seed} {[example.id for example in train]}"
+    identity = f"{recipe} {encoder} {seed} {last_epoch} {[example.id for example in train]}"
+    end = recipe.epochs if last_epoch is None else last_epoch
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint, identity)
 
-    with Progress("training the towers", recipe.epochs, "epochs") as progress:
+    label = "training the towers" if last_epoch is None else "training on all pieces"
+    with Progress(label, end, "epochs") as progress:
         progress.reach(run.epoch)
-        while run.epoch < recipe.epochs and run.since_best < recipe.patience:
+        while run.epoch < end and run.since_best < recipe.patience:
             loss = run.one_epoch(np.random.default_rng([seed, run.epoch]))
             progress.advance()
-            if run.epoch % recipe.validate_every == 0 or run.epoch == recipe.epochs:
+            if run.epoch % recipe.validate_every and run.epoch != end:
+                continue
+            if last_epoch is None:
                 run.validate(validation)
                 progress.note(f"loss {loss:.3f}, validation rank {run.best_rank:.2f}")
-                if checkpoint is not None:
-                    run.save(checkpoint, identity)
-    towers = run.finish(train)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    return towers
+            else:
+                run.keep()
+                progress.note(f"loss {loss:.3f}")
+            if checkpoint is not None:
+                run.save(checkpoint, identity)
+    return run.finish(train)
 
 
 class _Run:
@@ -98,13 +104,7 @@ class _Run:
         self.emotion.standardise_by(*sampler.curve_statistics())
         self.objective = Objective(recipe).to(device)
         self.towers = nn.ModuleDict({"music": self.music, "emotion": self.emotion})
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": list(self.towers.parameters()), "weight_decay": recipe.weight_decay},
-                {"params": list(self.objective.parameters()), "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-        )
+        self.optimiser = _optimiser(self.towers, self.objective, recipe)
         self.averaged = _copy(self.towers)
         self.best = _copy(self.towers)
         self.best_scale = self.objective.divergence_scale()
@@ -149,11 +149,17 @@ class _Run:
             self.music, self.emotion, validation, weight=self.recipe.weight, divergence_scale=scale
         )
         rank = float(np.exp(np.mean([np.log(ranks(matrix)) for matrix in scores])))
+        self.towers.load_state_dict(current)
         self.since_best += 1
         if rank < self.best_rank:
-            self.best_rank, self.best_epoch, self.since_best = rank, self.epoch, 0
-            self.best, self.best_scale = _copy(self.towers), scale
-        self.towers.load_state_dict(current)
+            self.best_rank, self.since_best = rank, 0
+            self.keep()
+
+    def keep(self) -> None:
+        """Take the averaged weights as they are now for the best."""
+        self.best = {name: value.clone() for name, value in self.averaged.items()}
+        self.best_scale = self.objective.divergence_scale()
+        self.best_epoch = self.epoch
 
     def finish(self, train: list[Example]) -> TrainedTowers:
         """Return the best weights, with CCA's projections folded in where CCA was trained."""
@@ -215,6 +221,18 @@ class _Run:
         warm_up = min(1.0, (self.epoch + 1) / _WARM_UP_EPOCHS)
         cosine = 0.5 * (1 + math.cos(math.pi * self.epoch / self.recipe.epochs))
         return self.recipe.learning_rate * warm_up * cosine
+
+
+def _optimiser(towers: nn.Module, objective: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """Adam with a weight decay of its own for what sees the features directly."""
+    direct = [p for name, p in towers.named_parameters() if ".shortcut." in name]
+    others = [p for name, p in towers.named_parameters() if ".shortcut." not in name]
+    groups = [
+        {"params": others, "weight_decay": recipe.weight_decay},
+        {"params": direct, "weight_decay": recipe.shortcut_decay},
+        {"params": list(objective.parameters()), "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.learning_rate)
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""The command ``circumplex``: the only code that may import both training and service."""

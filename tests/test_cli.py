@@ -1,0 +1,265 @@
+"""The command line as a user types it: what it prints, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli.main import main
+from models.bundle import load_bundle
+from tests.training.conftest import audible_corpus
+
+COMMANDS = [
+    ["demo"],
+    ["train"],
+    ["evaluate"],
+    ["ingest"],
+    ["search"],
+    ["search", "tracks"],
+    ["search", "emotions"],
+    ["index"],
+    ["index", "build"],
+    ["index", "verify"],
+    ["serve"],
+]
+
+
+@pytest.fixture(scope="module")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a folder corpus of 24 pieces, without recordings, and its features."""
+    root = tmp_path_factory.mktemp("corpus")
+    corpus, features = audible_corpus(24)
+    lines = ["id,time_s,arousal,valence"]
+    for piece in corpus.pieces:
+        for step, (valence, arousal) in enumerate(piece.curve.values):
+            lines.append(f"{piece.id},{step / 2},{arousal},{valence}")
+    (root / "curves.csv").write_text("\n".join(lines) + "\n")
+    arrays: dict[str, Any] = dict(features)
+    np.savez(root / "features.npz", **arrays)
+    return root
+
+
+@pytest.fixture(scope="module")
+def deaf_bundle(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a real bundle on features alone, through the command line."""
+    out = tmp_path_factory.mktemp("trained") / "bundle"
+    assert main([*_train(corpus_folder), "--encoder", "mlp", "--out", str(out)]) == 0
+    return out
+
+
+def _train(corpus_folder: Path) -> list[str]:
+    return [
+        *("train", "--corpus", "folder", "--root", str(corpus_folder)),
+        *("--features", str(corpus_folder / "features.npz")),
+    ]
+
+
+def _one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the command said on stderr, without progress: one line, no traceback."""
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("circumplex:")]
+    assert len(said) == 1
+    return said[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: circumplex" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["search", "tracks"],
+        ["search", "tracks", "--mood", "calm", "-k", "0"],
+        ["search", "tracks", "--mood", "calm", "-k", "101"],
+        ["search", "tracks", "--mood", "calm", "-k", "ten"],
+        ["serve", "--port", "70000"],
+        ["train", "--corpus", "unknown", "--root", ".", "--out", "x"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys; from cli.main import _parser; _parser(); print('torch' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "False"
+
+
+def test_train_writes_a_bundle_and_reports_chance(
+    deaf_bundle: Path, corpus_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = load_bundle(deaf_bundle)
+    assert bundle.manifest.corpus == "folder"
+    assert not list(deaf_bundle.parent.glob("*.checkpoint*"))
+    evaluate = ["evaluate", str(deaf_bundle), *_train(corpus_folder)[1:]]
+    assert main(evaluate) == 0
+    printed = capsys.readouterr().out
+    assert "MRR" in printed
+    assert "chance" in printed
+    assert main([*evaluate, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["retrieval"] == bundle.manifest.metrics["retrieval"]
+    assert figures["id"] == bundle.id
+
+
+def test_training_again_gives_the_same_bundle(
+    deaf_bundle: Path, corpus_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "again"
+    assert main([*_train(corpus_folder), "--encoder", "mlp", "--out", str(out)]) == 0
+    assert load_bundle(out).id == load_bundle(deaf_bundle).id
+
+
+def test_a_bundle_without_frontend_cannot_ingest(
+    deaf_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(
+        ["ingest", str(tmp_path), "--home", str(tmp_path / "home"), "--bundle", str(deaf_bundle)]
+    )
+    assert status == 1
+    assert "cannot hear recordings" in _one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--root", "nowhere"], "needs curves.csv"),
+        (["--features", "nowhere.npz"], "nowhere.npz"),
+        (["--frontend", "yes"], "unknown frontend"),
+        (["--frontend", "logmel"], "128"),
+        (["--frontend", "nowhere.onnx"], "does not exist"),
+    ],
+)
+def test_wrong_input_exits_with_2_and_one_line(
+    change: list[str],
+    message: str,
+    corpus_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status = main([*_train(corpus_folder), "--out", str(tmp_path / "out"), *change])
+    assert status == 2
+    assert message in _one_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_home_without_model_says_what_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--home", str(tmp_path)]) == 1
+    assert "circumplex train" in _one_line(capsys)
+
+
+@pytest.fixture(scope="module")
+def home(
+    tiny_bundle_folder: Path, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Ingest three real recordings and a broken one through the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    music = folder / "music"
+    music.mkdir()
+    for name in ("pop-83.mp3", "classical-3.mp3", "rock-12.mp3"):
+        shutil.copy(shared_data / "recordings" / name, music)
+    (music / "broken.mp3").write_text("no music")
+    home = folder / "home"
+    command = ["ingest", str(music), "--home", str(home), "--bundle", str(tiny_bundle_folder)]
+    assert main(command) == 0
+    return home
+
+
+def test_ingest_skips_what_it_has_and_lists_what_fails(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ingest", str(home.parent / "music"), "--home", str(home), "--json"]) == 0
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    assert (report["added"], report["skipped"]) == (0, 3)
+    assert [Path(failed["path"]).name for failed in report["failed"]] == ["broken.mp3"]
+    assert "not used:" in said.err
+
+
+def test_search_tracks_by_mood_and_by_curve(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "tracks", "--mood", "calm", "--home", str(home), "--json"]) == 0
+    by_mood = json.loads(capsys.readouterr().out)
+    assert len(by_mood["results"]) == 3
+    curve = tmp_path / "calm.json"
+    angle = np.deg2rad(316.2)
+    curve.write_text(json.dumps({"arousal": [np.sin(angle)] * 60, "valence": [np.cos(angle)] * 60}))
+    assert main(["search", "tracks", "--curve", str(curve), "--home", str(home), "--json"]) == 0
+    by_curve = json.loads(capsys.readouterr().out)
+    assert [r["track"]["id"] for r in by_curve["results"]] == [
+        r["track"]["id"] for r in by_mood["results"]
+    ]
+    assert main(["search", "tracks", "--mood", "calm", "-k", "2", "--home", str(home)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no curve"),
+        ('{"arousal": [0, 2], "valence": [0, 0]}', "arousal[1]"),
+        ('{"arousal": [], "valence": []}', "0 points"),
+    ],
+)
+def test_wrong_curves_exit_with_2(
+    text: str, message: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curve = tmp_path / "curve.json"
+    curve.write_text(text)
+    assert main(["search", "tracks", "--curve", str(curve), "--home", str(home)]) == 2
+    assert message in _one_line(capsys)
+
+
+def test_search_emotions_estimates_a_recording(
+    home: Path, real_recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["search", "emotions", str(real_recording), "-k", "4", "--home", str(home)]
+    assert main([*command, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer["results"]) == 4
+    assert -1 <= answer["estimate"]["arousal"] <= 1
+    assert main(command) == 0
+    assert answer["estimate"]["mood"] in capsys.readouterr().out
+
+
+def test_search_emotions_of_no_recording_exits_with_2(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "emotions", str(tmp_path / "none.mp3"), "--home", str(home)]) == 2
+    assert "none.mp3" in _one_line(capsys)
+    text = tmp_path / "text.mp3"
+    text.write_text("no music")
+    assert main(["search", "emotions", str(text), "--home", str(home)]) == 2
+    assert "no recording" in _one_line(capsys)
+
+
+def test_index_verifies_and_builds(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "verify", "--home", str(home), "--json"]) == 0
+    verified = json.loads(capsys.readouterr().out)
+    assert verified["recall"] == 1.0
+    assert verified["tracks"] == 3
+    assert main(["index", "build", "--home", str(home)]) == 0
+    assert "3 tracks" in capsys.readouterr().out
