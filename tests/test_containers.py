@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import http.server
 import json
 import os
@@ -82,10 +81,6 @@ def compose(environment: dict[str, str] | None = None) -> dict[str, Any]:
     return loaded
 
 
-def parsed(command: list[str]) -> argparse.Namespace:
-    return _parser().parse_args(command)
-
-
 class TestDockerfile:
     def test_hadolint_finds_nothing(self) -> None:
         hadolint = Path(sys.executable).parent / "hadolint"
@@ -95,7 +90,7 @@ class TestDockerfile:
 
     def test_the_command_is_one_that_the_command_line_knows(self) -> None:
         assert exec_form("ENTRYPOINT") == ["circumplex"]
-        options = parsed(exec_form("CMD"))
+        options = _parser().parse_args(exec_form("CMD"))
         assert options.run == "catalogue:serve"
         assert options.host == "0.0.0.0"
         assert str(options.port) == dict(final_stage())["EXPOSE"]
@@ -116,10 +111,10 @@ class TestDockerfile:
     def test_every_package_and_nothing_else_is_copied(self) -> None:
         project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
         include = project["tool"]["setuptools"]["packages"]["find"]["include"]
+        assert all((REPOSITORY / source).exists() for source, _ in copied())
         folders = {source for source, _ in copied() if (REPOSITORY / source).is_dir()}
         assert folders == {pattern.removesuffix("*") for pattern in include}
         assert all(destination in (source, "./") for source, destination in copied())
-        assert all((REPOSITORY / source).exists() for source, _ in copied())
 
     def test_the_build_context_holds_what_is_copied_and_no_more(self) -> None:
         lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
@@ -187,7 +182,9 @@ class TestCompose:
                 assert source in whole["volumes"] or source.startswith("./")
 
     def test_commands_are_ones_that_the_command_line_knows(self) -> None:
-        runs = {name: parsed(s["command"]) for name, s in compose()["services"].items()}
+        runs = {
+            name: _parser().parse_args(s["command"]) for name, s in compose()["services"].items()
+        }
         assert runs["prepare"].run == "demo:demo"
         assert runs["prepare"].no_serve
         assert [runs[name].run for name in ("demo", "home")] == ["catalogue:serve"] * 2

@@ -1,0 +1,135 @@
+"""``python -m bench [NAME]``: run benchmarks and print what they found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.timing import Report
+from models.encoders import EncoderKind
+
+_ENCODERS: tuple[EncoderKind, ...] = ("mlp", "bigru")
+_VGMIDI = Path("../shared/data/vgmidi")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmarks that are asked for."""
+    options = _parser().parse_args(arguments)
+    if options.home is None and (Path("home") / "snapshots").is_dir():
+        options.home = Path("home")
+    reports = {name: _BENCHMARKS[name](options) for name in options.names or _SPEED}
+    if options.json:
+        print(json.dumps(reports, indent=2))
+        return
+    for name, report in reports.items():
+        print(f"{name}\n{'=' * len(name)}")
+        _print(report, indent=0)
+        print()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        type=_name,
+        metavar="NAME",
+        help=f"{', '.join(_BENCHMARKS)} (default: {', '.join(_SPEED)}; the others take minutes)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        help="home folder with a catalogue (default: ./home; where there is none, a random one)",
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="runs that a median is over (7)")
+    parser.add_argument(
+        "--data", type=Path, default=_VGMIDI, help=f"VGMIDI's folder (default: {_VGMIDI})"
+    )
+    parser.add_argument(
+        "--encoder", choices=_ENCODERS, help="of the music tower (default: all that are compared)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="trainings per variant of objectives (1)"
+    )
+    return parser
+
+
+def _name(text: str) -> str:
+    if text not in _BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(_BENCHMARKS)}")
+    return text
+
+
+def _m2e(options: argparse.Namespace) -> Report:
+    from bench import m2e
+
+    return m2e.run(options.home, rounds=options.rounds)
+
+
+def _e2m(options: argparse.Namespace) -> Report:
+    from bench import e2m
+
+    return e2m.run(options.home, rounds=options.rounds)
+
+
+def _logmel(options: argparse.Namespace) -> Report:
+    from bench import logmel
+
+    return logmel.run(rounds=options.rounds)
+
+
+def _estimate(options: argparse.Namespace) -> Report:
+    from bench import estimate
+
+    encoders = _ENCODERS if options.encoder is None else (options.encoder,)
+    return estimate.run(*estimate.load_vgmidi(options.data), encoders=encoders)
+
+
+def _objectives(options: argparse.Namespace) -> Report:
+    from bench import objectives
+
+    with TemporaryDirectory() as folder:
+        corpus, features = objectives.load_synthetic(options.home or Path(folder))
+        return objectives.run(
+            corpus, features, encoder=options.encoder or "bigru", seeds=range(options.seeds)
+        )
+
+
+_SPEED = ("m2e", "e2m", "logmel")
+_BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
+    "m2e": _m2e,
+    "e2m": _e2m,
+    "logmel": _logmel,
+    "estimate": _estimate,
+    "objectives": _objectives,
+}
+
+
+def _print(report: Report, *, indent: int) -> None:
+    for name, value in report.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            _print_table(value)
+        elif isinstance(value, dict):
+            print(f"{' ' * indent}{name}:")
+            _print(value, indent=indent + 2)
+        else:
+            print(f"{' ' * indent}{name:<{36 - indent}} {_figure(value)}")
+
+
+def _print_table(rows: list[Report]) -> None:
+    cells = [list(rows[0]), *([_figure(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
