@@ -69,10 +69,9 @@ def copied() -> list[tuple[str, str]]:
 
 def compose(environment: dict[str, str] | None = None) -> dict[str, Any]:
     """The composition with its variables filled in, from their defaults where not given."""
-    given = environment or {}
 
     def value(found: re.Match[str]) -> str:
-        return given.get(found["name"], found["default"])
+        return (environment or {}).get(found["name"], found["default"])
 
     text = COMPOSE.read_text()
     filled = re.sub(r"\$\{(?P<name>\w+):-(?P<default>[^}]*)\}", value, text)
