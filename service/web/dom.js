@@ -58,6 +58,7 @@ export function formatSigned(value) {
   return `${rounded < 0 ? "−" : "+"}${Math.abs(rounded).toFixed(2)}`;
 }
 
+// One decimal, because neighbours in a ranking often differ by less than a percent.
 export function formatPercent(similarity) {
-  return `${Math.round(similarity * 100)} %`;
+  return `${(similarity * 100).toFixed(1)} %`;
 }

@@ -1,15 +1,15 @@
 // The emotions nearest to a recording, each drawn over the part of the recording that it matches.
 
 import { element } from "./dom.js";
-import { curveDuration, meanPoint, moodColour, sliceCurve } from "./emotion.js";
+import { meanPoint, moodColour, sliceCurve } from "./emotion.js";
 import { MiniChart } from "./mini-chart.js";
 import { scoreDetails, similarityMeter } from "./results.js";
 
 function card(result, timeline, onUse) {
-  const { emotion, query_window: part } = result;
+  const { emotion, window, query_window: part } = result;
   const chart = new MiniChart(`The curve of ${emotion.label}, drawn over the recording`);
   chart.draw(
-    sliceCurve(timeline, part.start_s, part.end_s), sliceCurve(emotion.curve, 0, curveDuration(emotion.curve)),
+    sliceCurve(timeline, part.start_s, part.end_s), sliceCurve(emotion.curve, window.start_s, window.end_s),
   );
   const { valence, arousal } = meanPoint(emotion.curve);
   const swatch = element("span", { class: "swatch", "aria-hidden": "true" });

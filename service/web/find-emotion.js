@@ -11,7 +11,10 @@ import { Timeline } from "./timeline.js";
 
 const byId = (id) => document.getElementById(id);
 const EMOTIONS = 8;
-const ADVICE = { 422: "Choose a recording that plays, in MP3, WAV, FLAC, Ogg or M4A, not longer than an hour." };
+const PROBLEM = {
+  headline: "This recording could not be used",
+  advice: { 422: "Choose a recording that plays, in MP3, WAV, FLAC, Ogg or M4A, not longer than an hour." },
+};
 
 export class FindEmotion {
   // `onUse(curve, name)` takes a curve as a query for music; `onDrop` brings this half into view.
@@ -85,7 +88,7 @@ export class FindEmotion {
       });
       this.showAnswer(file, answer);
     } catch (error) {
-      if (error.name !== "AbortError") showProblem(byId("emotion-problem"), error, ADVICE);
+      if (error.name !== "AbortError") showProblem(byId("emotion-problem"), error, PROBLEM);
     } finally {
       if (this.running === running) this.hideProgress();
     }

@@ -67,9 +67,22 @@ export class FindMusic {
       this.setWeight(null);
       this.searchAgain();
     });
+    this.listenToAdvanced(byId("advanced"));
     this.results.addEventListener("similar", ({ detail }) => this.searchLike(detail));
     this.results.addEventListener("now", ({ detail }) => this.showNow(detail));
     byId("back-to-query").addEventListener("click", () => this.search());
+  }
+
+  // It lies over the moods while it is open: Escape or a press anywhere else puts it away.
+  listenToAdvanced(advanced) {
+    document.addEventListener("pointerdown", ({ target }) => {
+      if (!advanced.contains(target)) advanced.open = false;
+    });
+    advanced.addEventListener("keydown", ({ key }) => {
+      if (key !== "Escape") return;
+      advanced.open = false;
+      advanced.querySelector("summary").focus();
+    });
   }
 
   setMoods(moods) {
@@ -215,7 +228,7 @@ export class FindMusic {
       this.showAnswer(heading, asked, answer);
     } catch (error) {
       if (error.name === "AbortError") return;
-      showProblem(byId("music-problem"), error);
+      showProblem(byId("music-problem"), error, { headline: "The search could not be made" });
     } finally {
       if (this.running === running) byId("found").setAttribute("aria-busy", "false");
     }

@@ -29,7 +29,7 @@ async function loadMoods() {
     findMusic.setMoods(items);
     findEmotion.setMoods(items);
   } catch (error) {
-    showProblem(byId("moods-problem"), error);
+    showProblem(byId("moods-problem"), error, { headline: "The mood words could not be loaded" });
   }
 }
 

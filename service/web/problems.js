@@ -25,11 +25,12 @@ function adviceFor(error) {
   return "Try again. If it keeps failing, tell whoever runs the service.";
 }
 
-// `advice` lets a caller say something more fitting than the status alone can.
-export function showProblem(box, error, advice = {}) {
+// `headline` says what could not be done, where the service's own title is the name of a status; `advice`
+// lets a caller say something more fitting than the status alone can.
+export function showProblem(box, error, { headline, advice = {} } = {}) {
   const reference = [error.code, error.requestId && `request ${error.requestId}`].filter(Boolean);
   const lines = [
-    element("strong", { class: "problem__title" }, error.title || "Something went wrong"),
+    element("strong", { class: "problem__title" }, (error.status && headline) || error.title || "Something went wrong"),
     error.detail && element("p", { class: "problem__detail" }, error.detail),
     element("p", { class: "problem__advice" }, advice[error.status] ?? adviceFor(error)),
     reference.length > 0 && element("p", { class: "problem__code" }, reference.join(" · ")),

@@ -23,11 +23,11 @@ export class Readout {
   constructor(host, testId) {
     this.moods = [];
     this.lines = Object.fromEntries(["start", "end", "now"].map((kind) => [kind, line(kind, `${testId}-${kind}`)]));
-    const heads = ["", "near", "arousal", "valence"].map((name) => element("th", { scope: "col" }, name));
+    const heads = ["near", "arousal", "valence"].map((name) => element("th", { scope: "col" }, name));
     this.table = element(
       "table",
       { class: "readout", hidden: true },
-      element("thead", {}, element("tr", {}, ...heads)),
+      element("thead", {}, element("tr", {}, element("td"), ...heads)),
       element("tbody", {}, ...Object.values(this.lines).map(({ row }) => row)),
     );
     host.replaceChildren(this.table);
