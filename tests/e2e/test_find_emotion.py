@@ -56,6 +56,7 @@ def assert_emotions(visit: Visit, answer: Any) -> None:
         window = result["window"]
         first, last = round(2 * window["start_s"]), round(2 * window["end_s"])
         drawn = mini_values(card, "valence", "found")
+        assert len(drawn) == last - first
         held = result["emotion"]["curve"]["valence"][first:last]
         np.testing.assert_allclose(drawn[: len(held)], held, atol=0.02)
 
