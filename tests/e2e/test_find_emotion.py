@@ -137,3 +137,19 @@ def test_a_chosen_piece_of_the_corpus_shows_its_emotion(
     np.testing.assert_allclose(sent(query)["curve"]["arousal"], held, atol=0.00051)
     assert visit.page.locator("#query-name").text_content() == f"Emotion: {label}"
     assert visit.results.count() == 10
+
+
+def test_only_the_matching_part_of_an_emotion_is_drawn(
+    visit: Visit, page_server: Server, small_corpus: Path
+) -> None:
+    # The small home's nearest emotions match as a whole, so the real answer is narrowed.
+    piece = min((small_corpus / "audio").glob("*.flac"))
+    with piece.open("rb") as audio:
+        answer = page_server.client.post(_SEARCH, files={"audio": audio}, data={"k": "8"}).json()
+    for result in answer["results"]:
+        result["window"] = {"start_s": 4.0, "end_s": 22.0}
+    visit.page.route(f"**{_SEARCH}", lambda route: route.fulfill(json=answer))
+    visit.page.locator("#tab-emotion").click()
+    choose = visit.page.locator("#audio-file")
+    visit.search(lambda: choose.set_input_files(piece), _SEARCH)
+    assert_emotions(visit, answer)
