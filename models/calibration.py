@@ -2,7 +2,7 @@
 
 A bundle keeps (ρ, KL) of two samples of validation pairs per direction: *true* pairs, which belong
 together, and *unrelated* ones. For any λ both samples have known scores; ``similarity`` is 0 at the
-unrelated pairs' median, 1 at the true pairs' 90th percentile, and linear between, so it never
+unrelated pairs' median, 1 at the closest true pair, and linear between, so it never
 decreases as the score grows.
 """
 
@@ -19,8 +19,6 @@ from models.similarity import composite
 Direction = Literal["m2e", "e2m", "m2m"]
 """Which modality asks which: music → emotion, emotion → music, music → music."""
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-
-_CLOSE_PERCENTILE = 90.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,7 @@ class SimilarityCalibration:
     ) -> NDArray[np.float64]:
         """Return the similarity in [0, 1] of each composite score made with λ = ``weight``."""
         sample = self.samples[direction]
-        close = float(np.percentile(self._scores(sample.true, weight), _CLOSE_PERCENTILE))
+        close = float(self._scores(sample.true, weight).max())
         unrelated = float(np.median(self._scores(sample.unrelated, weight)))
         # A model that cannot tell true pairs from unrelated ones at this λ still gets an order.
         span = max(close - unrelated, 1e-9)

@@ -181,5 +181,8 @@ class Tower(nn.Module):
         E = Wᵀ FC(f) (section III-B).
         """
         weight, bias = self.embedding.weight, self.embedding.bias
-        self.embedding.weight.copy_(projection.T @ weight)
-        self.embedding.bias.copy_((bias - centre) @ projection)
+        weight.copy_(projection.T @ weight)
+        bias.copy_((bias - centre) @ projection)
+        if self.shortcut is not None:
+            direct = self.shortcut.get_submodule("1").get_parameter("weight")
+            direct[: self.shape.dimensions] = projection.T @ direct[: self.shape.dimensions]

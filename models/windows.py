@@ -20,7 +20,7 @@ def window_starts_s(duration_s: float) -> list[float]:
     """Return the start of every window of something that lasts ``duration_s`` seconds.
 
     A tail shorter than half a patch, which would be heard as the same patches once more, moves the
-    last regular window to the end instead of getting one of its own.
+    last regular window to the end instead of getting one of its own; the first window stays.
     """
     last_start_s = duration_s - WINDOW_S
     if last_start_s <= 0:

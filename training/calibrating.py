@@ -21,8 +21,11 @@ from models.windows import window_starts_s
 from training.evaluation import encode_examples
 from training.examples import Example
 
-_TEMPERATURES = (0.02, 0.035, 0.06, 0.1, 0.17, 0.3)
+_TEMPERATURES = (0.02, 0.035, 0.06, 0.1)
 _FLOOR_SHARE = 0.25
+_PRIOR_PIECES = 100
+"""So many pieces' worth of belief that a trained estimate needs no line: a few validation pieces
+must not bend it."""
 _UNRELATED_PAIRS = 2_000
 
 Floats64 = NDArray[np.float64]
@@ -56,7 +59,7 @@ def calibrate_estimate(
         ]
         values = np.concatenate([estimate.curve.values for estimate in estimates])
         spread = np.concatenate([estimate.sd for estimate in estimates])
-        error, fitted = _fit_line(plain, values, spread, truth)
+        error, fitted = _fit_line(plain, values, spread, truth, len(validation))
         if best is None or error < best[0]:
             best = error, fitted
     assert best is not None
@@ -64,16 +67,27 @@ def calibrate_estimate(
 
 
 def _fit_line(
-    plain: EstimateCalibration, values: Floats64, spread: Floats64, truth: Floats64
+    plain: EstimateCalibration,
+    values: Floats64,
+    spread: Floats64,
+    truth: Floats64,
+    pieces: int,
 ) -> tuple[float, EstimateCalibration]:
-    """Return the relative squared error of the best line through each axis, and the line."""
+    """Return the relative squared error of the line through each axis, and the line.
+
+    The line is the least-squares one, drawn towards the identity by the prior's share of pieces.
+    """
+    evidence = pieces / (pieces + _PRIOR_PIECES)
     slopes, intercepts, spreads, floors, error = [], [], [], [], 0.0
     for axis in (0, 1):
         x, y = values[:, axis], truth[:, axis]
         variance = float(x.var())
         # An axis that the model cannot hear gets a flat line, never one that turns it round.
-        slope = max(float(np.cov(x, y, bias=True)[0, 1]) / variance, 0.0) if variance > 0 else 0.0
-        intercept = float(y.mean() - slope * x.mean())
+        fitted_slope = (
+            max(float(np.cov(x, y, bias=True)[0, 1]) / variance, 0.0) if variance > 0 else 0.0
+        )
+        slope = evidence * fitted_slope + (1 - evidence)
+        intercept = evidence * float(y.mean() - slope * x.mean())
         residual = float(np.mean((slope * x + intercept - y) ** 2))
         mean_square_spread = float(np.mean(spread[:, axis] ** 2))
         slopes.append(slope)

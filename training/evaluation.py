@@ -16,7 +16,7 @@ from models.bundle import encode_sequences
 from models.encoders import Tower
 from models.similarity import Encodings, composite_similarity
 from training.examples import Example
-from training.metrics import RetrievalMetrics, chance_metrics, retrieval_metrics
+from training.metrics import RetrievalMetrics, chance_metrics, ranks, retrieval_metrics
 
 Floats64 = NDArray[np.float64]
 
@@ -53,10 +53,7 @@ def piece_scores(
     divergence_scale: float,
 ) -> tuple[Floats64, Floats64]:
     """Score all pairs of pieces; returns M2E and E2M matrices (N, N), queries in rows."""
-    modes = music.training, emotion.training
-    music.eval(), emotion.eval()
-    heard, felt, owner = encode_examples(music, emotion, examples)
-    music.train(modes[0]), emotion.train(modes[1])
+    heard, felt, owner = _encode_in_eval(music, emotion, examples)
 
     def best(query: Encodings, items: Encodings) -> Floats64:
         scores = composite_similarity(
@@ -65,6 +62,40 @@ def piece_scores(
         return best_of_windows(scores, owner, owner)
 
     return best(heard, felt), best(felt, heard)
+
+
+def window_rank(
+    music: Tower,
+    emotion: Tower,
+    examples: list[Example],
+    *,
+    weight: float,
+    divergence_scale: float,
+) -> float:
+    """Geometric mean rank of every window's own counterpart, over both directions.
+
+    Other windows of the same piece are left out: they are neither right nor wrong.
+    """
+    heard, felt, owner = _encode_in_eval(music, emotion, examples)
+    others_of_piece = (owner[:, None] == owner[None, :]) & ~np.eye(len(owner), dtype=bool)
+    logs = []
+    for query, items in ((heard, felt), (felt, heard)):
+        scores = composite_similarity(
+            query, items, weight=weight, divergence_scale=divergence_scale
+        )
+        logs.append(np.log(ranks(np.where(others_of_piece, -np.inf, scores))))
+    return float(np.exp(np.mean(logs)))
+
+
+def _encode_in_eval(
+    music: Tower, emotion: Tower, examples: list[Example]
+) -> tuple[Encodings, Encodings, NDArray[np.int64]]:
+    """Encode without dropout, and leave the towers in the mode they were in."""
+    modes = music.training, emotion.training
+    music.eval(), emotion.eval()
+    encoded = encode_examples(music, emotion, examples)
+    music.train(modes[0]), emotion.train(modes[1])
+    return encoded
 
 
 def best_of_windows(

@@ -15,7 +15,7 @@ from torch.nn import functional
 from models.encoders import Encoded
 from training.recipes import Recipe
 
-_CCA_RIDGE = 1e-3
+_CCA_RIDGE = 1e-4
 
 
 def kl_matrix(query: Encoded, items: Encoded) -> Tensor:
@@ -74,7 +74,8 @@ def cca_projections(music: Tensor, emotion: Tensor) -> tuple[Tensor, Tensor]:
     music64 = music.double() - music.double().mean(dim=0)
     emotion64 = emotion.double() - emotion.double().mean(dim=0)
     scale = max(len(music64) - 1, 1)
-    lower_m, lower_e = _whitener(music64, scale), _whitener(emotion64, scale)
+    lower_m = _whitener(music64, scale)
+    lower_e = _whitener(emotion64, scale)
     cross = music64.T @ emotion64 / scale
     whitened = torch.linalg.solve_triangular(lower_m, cross, upper=False)
     whitened = torch.linalg.solve_triangular(lower_e, whitened.T, upper=False).T

@@ -20,7 +20,10 @@ class Recipe:
     ``objective``: ``composite`` is CCA + KL ranking with margin; ``contrastive`` ranks by ρ and by
     KL, each as a softmax over the batch with a learned temperature. ``averaging`` is the decay of
     the running mean of the weights, which is what is evaluated and kept (0: the last weights).
-    ``patience`` counts validations, ``validate_every`` epochs.
+    ``curve_regression`` is the share of the estimate's error in the loss. ``mlp_decay`` is the
+    weight decay of an MLP tower, ``bigru_decay`` that of BiGRU towers, the emotion tower included,
+    ``shortcut_decay`` that of what sees the mean features directly. ``patience`` counts
+    validations, ``validate_every`` epochs.
     """
 
     name: str
@@ -36,7 +39,8 @@ class Recipe:
     dropout: float
     emotion_dropout: float
     learning_rate: float
-    weight_decay: float
+    mlp_decay: float
+    bigru_decay: float
     batch_size: int
     epochs: int
     validate_every: int
@@ -87,7 +91,8 @@ CMER_CL = Recipe(
     dropout=0.5,
     emotion_dropout=0.5,
     learning_rate=1e-5,
-    weight_decay=0.0,
+    mlp_decay=0.0,
+    bigru_decay=0.0,
     batch_size=512,
     epochs=5_001,
     validate_every=10,
@@ -103,8 +108,8 @@ CIRCUMPLEX = Recipe(
     objective="contrastive",
     weight=0.5,
     margin=1.0,
-    dimensions=64,
-    mlp_widths=(32,),
+    dimensions=32,
+    mlp_widths=(16,),
     bigru_recurrent=64,
     bigru_widths=(128, 64),
     emotion_recurrent=32,
@@ -112,12 +117,13 @@ CIRCUMPLEX = Recipe(
     dropout=0.3,
     emotion_dropout=0.1,
     learning_rate=2e-3,
-    weight_decay=0.1,
+    mlp_decay=5.0,
+    bigru_decay=0.1,
     batch_size=512,
-    epochs=200,
+    epochs=250,
     validate_every=10,
     patience=15,
-    averaging=0.95,
+    averaging=0.98,
     curve_regression=5.0,
     shortcut_dropout=0.5,
     shortcut_decay=5.0,

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW
 
 from models.encoders import EncoderKind, Tower
 from models.progress import Progress
-from training.evaluation import piece_scores
+from training.evaluation import window_rank
 from training.examples import Example, WindowSampler
 from training.losses import Objective, cca_projections
-from training.metrics import ranks
 from training.recipes import Recipe
 
 _GRADIENT_NORM = 5.0
 _WARM_UP_EPOCHS = 20
+_SMOOTHED_VALIDATIONS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +53,9 @@ def train_towers(
 ) -> TrainedTowers:
     """Train both towers on ``train``, keeping the weights that rank ``validation`` best.
 
-    What is kept has the lowest geometric mean rank over both directions; training stops when
-    that has not improved for ``recipe.patience`` validations. With ``last_epoch`` the schedule is
+    What is kept has the lowest geometric mean rank of windows over both directions, averaged over
+    the last three validations (few pieces make one of them noisy); training stops when that has
+    not improved for ``recipe.patience`` validations. With ``last_epoch`` the schedule is
     followed up to that epoch instead, and its weights are kept. With ``checkpoint`` the state is
     written at each validation and a later call with the same arguments goes on from there, to the
     same weights as an uninterrupted run on the same device; removing the file is the caller's.
@@ -104,13 +106,14 @@ class _Run:
         self.emotion.standardise_by(*sampler.curve_statistics())
         self.objective = Objective(recipe).to(device)
         self.towers = nn.ModuleDict({"music": self.music, "emotion": self.emotion})
-        self.optimiser = _optimiser(self.towers, self.objective, recipe)
+        self.optimiser = _optimiser(self.music, self.emotion, self.objective, recipe)
         self.averaged = _copy(self.towers)
         self.best = _copy(self.towers)
         self.best_scale = self.objective.divergence_scale()
         self.best_rank = math.inf
         self.best_epoch = 0
         self.since_best = 0
+        self.recent_ranks: list[float] = []
         self.epoch = 0
 
     def one_epoch(self, rng: np.random.Generator) -> float:
@@ -144,12 +147,18 @@ class _Run:
         """Rank the validation pieces with the averaged weights and keep them if they are best."""
         current = _copy(self.towers)
         self.towers.load_state_dict(self.averaged)
-        scale = self.objective.divergence_scale()
-        scores = piece_scores(
-            self.music, self.emotion, validation, weight=self.recipe.weight, divergence_scale=scale
+        self.recent_ranks.append(
+            window_rank(
+                self.music,
+                self.emotion,
+                validation,
+                weight=self.recipe.weight,
+                divergence_scale=self.objective.divergence_scale(),
+            )
         )
-        rank = float(np.exp(np.mean([np.log(ranks(matrix)) for matrix in scores])))
         self.towers.load_state_dict(current)
+        self.recent_ranks = self.recent_ranks[-_SMOOTHED_VALIDATIONS:]
+        rank = float(np.exp(np.mean(np.log(self.recent_ranks))))
         self.since_best += 1
         if rank < self.best_rank:
             self.best_rank, self.since_best = rank, 0
@@ -197,6 +206,7 @@ class _Run:
         (self.best_scale, self.best_rank, self.best_epoch, self.since_best, self.epoch) = state[
             "progress"
         ]
+        self.recent_ranks = state["recent_ranks"]
 
     def _state(self) -> dict[str, object]:
         return {
@@ -205,6 +215,7 @@ class _Run:
             "optimiser": self.optimiser.state_dict(),
             "averaged": self.averaged,
             "best": self.best,
+            "recent_ranks": self.recent_ranks,
             "progress": [
                 self.best_scale,
                 self.best_rank,
@@ -223,16 +234,18 @@ class _Run:
         return self.recipe.learning_rate * warm_up * cosine
 
 
-def _optimiser(towers: nn.Module, objective: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """Adam with a weight decay of its own for what sees the features directly."""
-    direct = [p for name, p in towers.named_parameters() if ".shortcut." in name]
-    others = [p for name, p in towers.named_parameters() if ".shortcut." not in name]
-    groups = [
-        {"params": others, "weight_decay": recipe.weight_decay},
-        {"params": direct, "weight_decay": recipe.shortcut_decay},
-        {"params": list(objective.parameters()), "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.learning_rate)
+def _optimiser(music: Tower, emotion: Tower, objective: nn.Module, recipe: Recipe) -> AdamW:
+    """Adam with a weight decay for each kind of tower and for what sees the features directly."""
+    decay = {"mlp": recipe.mlp_decay, "bigru": recipe.bigru_decay}
+    groups = [{"params": list(objective.parameters()), "weight_decay": 0.0}]
+    for tower in (music, emotion):
+        named = list(tower.named_parameters())
+        direct = [value for name, value in named if name.startswith("shortcut.")]
+        others = [value for name, value in named if not name.startswith("shortcut.")]
+        groups.append({"params": others, "weight_decay": decay[tower.shape.encoder]})
+        if direct:
+            groups.append({"params": direct, "weight_decay": recipe.shortcut_decay})
+    return AdamW(groups, lr=recipe.learning_rate)
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

@@ -22,9 +22,11 @@ from models.encoders import (
     TowerShape,
 )
 
-SHAPES: dict[EncoderKind, TowerShape] = {
+SHAPES: dict[str, TowerShape] = {
     "mlp": TowerShape("mlp", 5, (8, 12), 0, 0.5, 6),
     "bigru": TowerShape("bigru", 5, (8, 12), 7, 0.5, 6),
+    "mlp with shortcut": TowerShape("mlp", 5, (8, 12), 0, 0.5, 6, 0.5),
+    "bigru with shortcut": TowerShape("bigru", 5, (8, 12), 7, 0.5, 6, 0.5),
 }
 
 PAPER: dict[EncoderKind, TowerShape] = {
@@ -35,7 +37,7 @@ PAPER: dict[EncoderKind, TowerShape] = {
 kinds = pytest.mark.parametrize("kind", SHAPES)
 
 
-def tower(kind: EncoderKind, seed: int = 0) -> Tower:
+def tower(kind: str, seed: int = 0) -> Tower:
     torch.manual_seed(seed)
     built = Tower(SHAPES[kind]).eval()
     built.standardise_by(torch.linspace(-1, 1, 5), torch.linspace(0.5, 2, 5))
@@ -54,7 +56,7 @@ def batch(lengths: list[int], longest: int, fill: float, seed: int = 0) -> tuple
 @kinds
 class TestPadding:
     @pytest.mark.parametrize("fill", [1e6, -3.0, math.nan, math.inf])
-    def test_its_content_is_never_heard(self, kind: EncoderKind, fill: float) -> None:
+    def test_its_content_is_never_heard(self, kind: str, fill: float) -> None:
         model, lengths = tower(kind), [4, 9, 1, 12]
         with torch.no_grad():
             clean = model(*batch(lengths, 14, 0.0))
@@ -70,7 +72,7 @@ class TestPadding:
         seed=st.integers(0, 1_000),
     )
     def test_alone_as_in_company(
-        self, kind: EncoderKind, lengths: list[int], padding: int, seed: int
+        self, kind: str, lengths: list[int], padding: int, seed: int
     ) -> None:
         model = tower(kind)
         features, true = batch(lengths, max(lengths) + padding, 7.0, seed)
@@ -81,7 +83,7 @@ class TestPadding:
                 for one, other in zip(alone, together, strict=True):
                     assert (one[0] - other[row]).abs().max() < 1e-5
 
-    def test_gradients_do_not_reach_it(self, kind: EncoderKind) -> None:
+    def test_gradients_do_not_reach_it(self, kind: str) -> None:
         features, lengths = batch([3, 8], 10, 1.0)
         features.requires_grad_()
         sum(part.sum() for part in tower(kind)(features, lengths)).backward()
@@ -90,7 +92,7 @@ class TestPadding:
         assert (features.grad[1, 8:] == 0).all()
         assert (features.grad[1, :8].abs().sum(dim=1) > 0).all()
 
-    def test_order_in_the_batch_does_not_matter(self, kind: EncoderKind) -> None:
+    def test_order_in_the_batch_does_not_matter(self, kind: str) -> None:
         features, lengths = batch([2, 11, 5, 11, 7], 11, 0.0)
         order = torch.tensor([3, 0, 4, 2, 1])
         with torch.no_grad():
@@ -183,24 +185,31 @@ class TestBiGRU:
 
 @kinds
 class TestHeads:
-    def test_shapes_and_formulas(self, kind: EncoderKind) -> None:
+    def test_shapes_and_formulas(self, kind: str) -> None:
         model = tower(kind)
         features, lengths = batch([3, 6], 6, 0.0)
         with torch.no_grad():
             encoded = model(features, lengths)
             standard = (features - torch.linspace(-1, 1, 5)) / torch.linspace(0.5, 2, 5)
             hidden = model.encoder(standard, lengths)
-            spread = hidden @ model.variance.weight.T + model.variance.bias
+            direct = torch.zeros(2, 18)
+            if model.shortcut is not None:
+                weight = model.shortcut.get_submodule("1").get_parameter("weight")
+                means = torch.stack([standard[0, :3].mean(dim=0), standard[1].mean(dim=0)])
+                direct = means @ weight.T
+            spread = hidden @ model.variance.weight.T + model.variance.bias + direct[:, 12:]
             expected = {
-                "embedding": hidden @ model.embedding.weight.T + model.embedding.bias,
-                "mean": hidden @ model.mean.weight.T + model.mean.bias,
+                "embedding": hidden @ model.embedding.weight.T
+                + model.embedding.bias
+                + direct[:, :6],
+                "mean": hidden @ model.mean.weight.T + model.mean.bias + direct[:, 6:12],
                 "variance": torch.log1p(torch.exp(spread)) + 0.01,
             }
         for name, values in expected.items():
             assert getattr(encoded, name).shape == (2, 6)
             assert (getattr(encoded, name) - values).abs().max() < 1e-5
 
-    def test_variance_has_a_floor(self, kind: EncoderKind) -> None:
+    def test_variance_has_a_floor(self, kind: str) -> None:
         model = tower(kind)
         with torch.no_grad():
             model.variance.bias.fill_(-1e4)
@@ -209,7 +218,7 @@ class TestHeads:
         assert encoded.variance.min() >= np.float32(0.01)
         assert encoded.variance.max() < 0.0101
 
-    def test_dropout_only_in_training(self, kind: EncoderKind) -> None:
+    def test_dropout_only_in_training(self, kind: str) -> None:
         model, (features, lengths) = tower(kind), batch([5, 7], 7, 0.0)
         with torch.no_grad():
             assert torch.equal(
@@ -220,7 +229,7 @@ class TestHeads:
                 model(features, lengths).embedding, model(features, lengths).embedding
             )
 
-    def test_folding_equals_mapping(self, kind: EncoderKind) -> None:
+    def test_folding_equals_mapping(self, kind: str) -> None:
         model, data = tower(kind), batch([5, 7, 2], 7, 0.0)
         projection, centre = torch.randn(6, 6), torch.randn(6)
         with torch.no_grad():
@@ -270,7 +279,7 @@ class TestShapes:
         assert again == shape
         assert isinstance(again.widths, tuple)
 
-    @kinds
+    @pytest.mark.parametrize("kind", PAPER)
     def test_the_papers_layers(self, kind: EncoderKind) -> None:
         with torch.device("meta"):
             model = Tower(PAPER[kind])
