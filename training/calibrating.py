@@ -21,7 +21,7 @@ from models.windows import window_starts_s
 from training.evaluation import encode_examples
 from training.examples import Example
 
-_TEMPERATURES = (0.02, 0.035, 0.06, 0.1)
+_TEMPERATURES = (0.02, 0.035, 0.06)
 _FLOOR_SHARE = 0.25
 _PRIOR_PIECES = 100
 """So many pieces' worth of belief that a trained estimate needs no line: a few validation pieces

@@ -31,11 +31,14 @@ class Example:
 
     @property
     def duration_s(self) -> float:
-        """Seconds that both the curve and the features cover, at least one window where held."""
+        """Seconds that both the curve and the recording behind the features last.
+
+        A recording may go on after its last whole patch for up to one patch more, which is counted,
+        so that a whole recording is cut as the service cuts it.
+        """
         if len(self.features) == 1:  # one vector for the whole song
             return self.curve.duration_s
-        heard_s = len(self.features) * PATCH_S + PATCH_S / 2
-        return min(self.curve.duration_s, heard_s)
+        return min(self.curve.duration_s, (len(self.features) + 1) * PATCH_S)
 
     def windows(self) -> list[tuple[NDArray[np.float32], Curve]]:
         """Cut the example as the service cuts a recording and a curve: (features, 60 steps)."""
@@ -77,7 +80,7 @@ class WindowSampler:
         curves = [example.curve.held(WINDOW_STEPS).values for example in examples]
         self._features = _padded([example.features for example in examples]).to(device)
         self._curves = _padded([curve.astype(np.float32) for curve in curves]).to(device)
-        latest = [max(example.duration_s - WINDOW_S, 0) * CURVE_RATE_HZ for example in examples]
+        latest = [_latest_start_s(example) * CURVE_RATE_HZ for example in examples]
         self._latest_step = np.floor(latest).astype(np.int64)
 
     def __len__(self) -> int:
@@ -118,6 +121,14 @@ class WindowSampler:
     def curve_statistics(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (2,) over the curves, as padded."""
         return _statistics(self._curves.flatten(0, 1))
+
+
+def _latest_start_s(example: Example) -> float:
+    """Return where the last window may begin so that its patches and its steps are of one time."""
+    latest_s = example.duration_s - WINDOW_S
+    if len(example.features) > 1:
+        latest_s = min(latest_s, (len(example.features) - WINDOW_PATCHES + 0.5) * PATCH_S)
+    return max(latest_s, 0.0)
 
 
 def _statistics(rows: Tensor) -> tuple[Tensor, Tensor]:

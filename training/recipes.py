@@ -116,17 +116,17 @@ CIRCUMPLEX = Recipe(
     emotion_widths=(64, 64),
     dropout=0.3,
     emotion_dropout=0.1,
-    learning_rate=2e-3,
-    mlp_decay=5.0,
+    learning_rate=1.5e-3,
+    mlp_decay=6.0,
     bigru_decay=0.1,
     batch_size=512,
-    epochs=250,
+    epochs=300,
     validate_every=10,
     patience=15,
     averaging=0.98,
     curve_regression=5.0,
     shortcut_dropout=0.5,
-    shortcut_decay=5.0,
+    shortcut_decay=6.0,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (CIRCUMPLEX, CMER_CL)}
