@@ -8,10 +8,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from cli.failure import InputError
 from cli.output import print_json, print_table
 from models.curve import Curve
 from service import catalogue
+from service.api.problems import invalid_request
 from service.api.rendering import emotions_answer, tracks_answer
 from service.offline import search_emotions_offline, search_tracks_offline
 from service.schemas.requests import CurveIn, SearchTracksIn
@@ -115,6 +118,8 @@ def serve(options: argparse.Namespace) -> None:
 def _curve(path: Path) -> Curve:
     try:
         fields = CurveIn.model_validate(json.loads(path.read_text()))
+    except ValidationError as error:
+        raise InputError(f"{path} is no curve: {invalid_request(error.errors())}") from error
     except ValueError as error:
         raise InputError(f"{path} is no curve: {error}") from error
     return fields.to_curve("curve")

@@ -220,6 +220,9 @@ def test_search_tracks_by_mood_and_by_curve(
     ("text", "message"),
     [
         ("{", "is no curve"),
+        ("[1]", "is no curve: body: "),
+        ('{"arousal": [0]}', "is no curve: valence: Field required"),
+        ('{"arousal": [0], "valence": [0], "x": 1}', "is no curve: x: there is no such field"),
         ('{"arousal": [0, 2], "valence": [0, 0]}', "arousal[1]"),
         ('{"arousal": [], "valence": []}', "0 points"),
     ],

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Response
@@ -134,8 +133,10 @@ def position_of(cursor: str | None) -> Position | None:
         return None
     try:
         added_at, row_id = json.loads(base64.urlsafe_b64decode(cursor))
-        return Position(datetime.fromisoformat(added_at), str(row_id).replace("\0", ""))
-    except (binascii.Error, ValueError, TypeError) as error:
+        moment = datetime.fromisoformat(added_at).astimezone(UTC)
+        row_id.encode()  # a lone surrogate is no text to a database
+        return Position(moment, row_id.replace("\0", ""))
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         found = FieldError("cursor", "is none that a page gave: leave it out to start over")
         raise InvalidRequestError([found], code="invalid_cursor") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -37,6 +38,10 @@ def check_shape(response: httpx.Response, status: int, code: str) -> dict[str, A
 def tracks(**body: Any) -> tuple[str, str, dict[str, Any]]:
     # By hand, since httpx refuses to write NaN.
     return "POST", "/v1/search/tracks", {"content": json.dumps(body), "headers": JSON}
+
+
+def cursor_of_text(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 JSON = {"Content-Type": "application/json"}
@@ -137,6 +142,16 @@ ERRORS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/v1/tracks", {"params": {"page": 1}}, 422, "invalid_request"),
     ("GET", "/v1/tracks", {"params": {"cursor": "x"}}, 422, "invalid_cursor"),
     ("GET", "/v1/tracks", {"params": {"cursor": "WzEsMl0="}}, 422, "invalid_cursor"),
+    *(
+        ("GET", path, {"params": {"cursor": cursor_of_text(text)}}, 422, "invalid_cursor")
+        for path in ("/v1/tracks", "/v1/emotions")
+        for text in (
+            '["0001-01-01T00:00:00+23:59", "a moment before the first"]',
+            '["9999-12-31T23:59:59-23:59", "a moment after the last"]',
+            '["2026-01-01T00:00:00+00:00", "\\ud800"]',
+            '["2026-01-01T00:00:00+00:00", 7]',
+        )
+    ),
     ("GET", "/v1/tracks/nope", {}, 404, "track_not_found"),
     ("GET", "/v1/tracks/%00", {}, 404, "track_not_found"),
     ("GET", "/v1/tracks/nope/audio", {}, 404, "track_not_found"),
