@@ -12,18 +12,25 @@ from pydantic import ValidationError
 
 from cli.failure import InputError
 from cli.output import print_json, print_table
+from models.bundle import load_bundle
 from models.curve import Curve
+from models.moods import MOOD_ANGLES_DEG, mood_curves
 from service import catalogue
 from service.api.problems import invalid_request
 from service.api.rendering import emotions_answer, tracks_answer
 from service.offline import search_emotions_offline, search_tracks_offline
-from service.schemas.requests import CurveIn, SearchTracksIn
+from service.schemas.requests import CurveIn
 from service.server import serve as serve_http
 from service.settings import Settings
 
 
 def ingest(options: argparse.Namespace) -> None:
     """Take recordings into the catalogue."""
+    if options.bundle is not None and load_bundle(options.bundle).frontend is None:
+        raise InputError(
+            f"{options.bundle} was trained on precomputed features and cannot hear recordings: "
+            "train one with --frontend"
+        )
     report = catalogue.ingest(Settings(), options.paths, bundle=options.bundle)
     for path, reason in report.failed:
         sys.stderr.write(f"not used: {path}: {reason}\n")
@@ -41,7 +48,7 @@ def ingest(options: argparse.Namespace) -> None:
 
 def search_tracks(options: argparse.Namespace) -> None:
     """Rank tracks for a curve or a mood."""
-    curve = SearchTracksIn(mood=options.mood).to_curve() if options.mood else _curve(options.curve)
+    curve = _curve(options.curve) if options.mood is None else _mood_curve(options.mood)
     found = search_tracks_offline(Settings(), curve, k=options.k)
     answer = tracks_answer(found)
     if options.json:
@@ -123,6 +130,12 @@ def _curve(path: Path) -> Curve:
     except ValueError as error:
         raise InputError(f"{path} is no curve: {error}") from error
     return fields.to_curve("curve")
+
+
+def _mood_curve(word: str) -> Curve:
+    if word not in MOOD_ANGLES_DEG:
+        raise InputError(f"'{word}' is no mood word: use one of {', '.join(MOOD_ANGLES_DEG)}")
+    return mood_curves(word)["constant"]
 
 
 def _print_ranked(header: list[str], rows: list[list[str]]) -> None:

@@ -155,7 +155,7 @@ def _decode_container(
     if np.abs(waveform).max() < _SILENT_PEAK:
         raise AudioError(
             "audio_silent",
-            "the recording is silent (its peak is below -80 dBFS)",
+            "the recording is silent (the average of its channels stays below -80 dBFS)",
         )
     return Recording(waveform, duration_s, rate_hz, channels, container.format.name)
 

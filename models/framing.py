@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 from typing import BinaryIO
 
+from models.mp3_frames import ends_within_frame, id3_bytes
+
 _OGG_PAGE = b"OggS\0"  # with the version: packets may hold the four letters by chance
 _OGG_LARGEST_PAGE_BYTES = 27 + 255 + 255 * 255
 _OGG_END_OF_STREAM = 0x04
@@ -17,7 +19,10 @@ _MP3_FIRST_FRAME_BYTES = 4_096
 
 
 def is_cut_off(stream: BinaryIO) -> bool:
-    """Tell whether an Ogg or WAV file ends before its framing says; False for other formats."""
+    """Tell whether an Ogg, WAV or MP3 file ends before its framing says; else False.
+
+    An MP3 with a frame count is left to the comparison of durations, which forgives a lost frame.
+    """
     size_bytes = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     magic = stream.read(8)
@@ -27,7 +32,7 @@ def is_cut_off(stream: BinaryIO) -> bool:
     if magic.startswith(b"RIFF") and len(magic) == 8:
         announced_bytes = int.from_bytes(magic[4:], "little") + 8
         return size_bytes + 1 < announced_bytes < _RIFF_UNKNOWN_SIZE_BYTES
-    return False
+    return not mp3_counts_frames(stream) and ends_within_frame(stream)
 
 
 def _last_ogg_page_ends_stream(tail: bytes) -> bool:
@@ -43,13 +48,6 @@ def _last_ogg_page_ends_stream(tail: bytes) -> bool:
 
 def mp3_counts_frames(stream: BinaryIO) -> bool:
     """Tell whether an MP3's first frame carries a Xing, Info or VBRI header with a frame count."""
-    stream.seek(0)
-    id3 = stream.read(10)
-    tag_bytes = 0
-    if id3.startswith(b"ID3") and len(id3) == 10:
-        tag_bytes = 10 + sum(
-            byte << shift for byte, shift in zip(id3[6:], (21, 14, 7, 0), strict=True)
-        )
-    stream.seek(tag_bytes)
+    stream.seek(id3_bytes(stream))
     first_frame = stream.read(_MP3_FIRST_FRAME_BYTES)
     return any(name in first_frame for name in (b"Xing", b"Info", b"VBRI"))

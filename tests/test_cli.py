@@ -136,8 +136,9 @@ def test_a_bundle_without_frontend_cannot_ingest(
     status = main(
         ["ingest", str(tmp_path), "--home", str(tmp_path / "home"), "--bundle", str(deaf_bundle)]
     )
-    assert status == 1
+    assert status == 2
     assert "cannot hear recordings" in _one_line(capsys)
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.parametrize(
@@ -257,6 +258,13 @@ def test_search_emotions_of_no_recording_exits_with_2(
     text.write_text("no music")
     assert main(["search", "emotions", str(text), "--home", str(home)]) == 2
     assert "no recording" in _one_line(capsys)
+
+
+def test_an_unknown_mood_lists_the_known_ones(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "tracks", "--mood", "nope", "--home", str(home)]) == 2
+    assert "serene" in _one_line(capsys)
 
 
 def test_index_verifies_and_builds(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
