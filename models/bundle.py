@@ -26,6 +26,7 @@ from safetensors.torch import save_file as save_tensors
 
 from models.audio import Recording
 from models.calibration import DIRECTIONS, Direction, PairSample, SimilarityCalibration
+from models.checksum import file_sha256
 from models.curve import CURVE_RATE_HZ, Curve, CurveWindow
 from models.encoders import Tower, TowerShape
 from models.estimate import EstimateCalibration, Estimator
@@ -185,7 +186,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
         files += bundle.frontend.save(partial)
 
     fields = asdict(bundle.manifest)
-    fields["files"] = {name: _sha256(partial / name) for name in files}
+    fields["files"] = {name: file_sha256(partial / name) for name in files}
     bundle_id = _manifest_id(fields)
     text = json.dumps({"id": bundle_id, **fields}, indent=2, sort_keys=True)
     (partial / MANIFEST_FILE).write_text(text + "\n")
@@ -304,7 +305,7 @@ def _verified_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{folder / MANIFEST_FILE} does not match its own checksum: {retrain}")
     for name in (WEIGHTS_FILE, REFERENCES_FILE, NAMES_FILE, *files):
         path = folder / name
-        if not path.is_file() or _sha256(path) != files.get(name):
+        if not path.is_file() or file_sha256(path) != files.get(name):
             raise BundleError(f"{path} is missing or does not match its checksum: {retrain}")
     if fields.get("format") != BUNDLE_FORMAT or fields.get("windowing") != WINDOWING:
         raise BundleError(_other_version(folder, fields))
@@ -321,8 +322,3 @@ def _other_version(folder: Path, fields: dict[str, Any]) -> str:
 def _manifest_id(fields: dict[str, Any]) -> str:
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

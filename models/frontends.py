@@ -6,7 +6,6 @@ the same samples give the same bits whatever else is being processed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from models import vggish
+from models.checksum import file_sha256
 from models.logmel import MEL_BANDS, PATCH_FRAMES, VGGISH_LOG_OFFSET, log_mel_patches
 
 _BLOCK_PATCHES = 16
@@ -79,7 +79,7 @@ class VGGishFrontend:
         """Load the weights from a safetensors file, by default the official ones."""
         path = weights if weights is not None else vggish.official_weights()
         self._network = vggish.load_network(path)
-        self._sha256 = _sha256(path)
+        self._sha256 = file_sha256(path)
 
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`Frontend`."""
@@ -152,7 +152,7 @@ class OnnxFrontend:
             "feature_size": self.feature_size,
             "model": str(self._settings.get("name", self._graph.stem)),
             "log_offset": self._log_offset,
-            "sha256": _sha256(self._graph),
+            "sha256": file_sha256(self._graph),
         }
 
     def save(self, folder: Path) -> list[str]:
@@ -235,8 +235,3 @@ def _onnx_settings(graph: Path) -> dict[str, str | int | float]:
     if not 0 < offset < 1:
         raise FrontendError(f"{beside}: log_offset is {offset}, expected a number in (0, 1)")
     return dict(settings)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

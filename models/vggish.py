@@ -5,7 +5,6 @@ The network is torchvggish's class; its own loader adds PCA and quantisation, wh
 
 from __future__ import annotations
 
-import hashlib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models.cache import cache_folder
+from models.checksum import file_sha256
 from models.progress import Progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def official_weights(path: Path | None = None) -> Path:
     source = path if path is not None else _download(kept.parent / VGGISH_FILE)
     if not source.is_file():
         raise WeightsError(f"{source} does not exist: give the official {VGGISH_FILE}")
-    found = _sha256(source)
+    found = file_sha256(source)
     if not found.startswith(VGGISH_SHA256_PREFIX):
         raise WeightsError(
             f"{source} has SHA-256 {found[:16]}…, which does not begin with "
@@ -100,8 +100,3 @@ def _download(target: Path) -> Path:
             f"{target.parent} from a machine that has it"
         ) from error
     return partial.replace(target)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -142,7 +142,6 @@ def _nearest_other(curves: Floats64, owner: NDArray[np.int64]) -> NDArray[np.int
 
 
 def _encode_example(music: Tower, example: Example) -> tuple[Encodings, list[float]]:
-
     windows = example.windows()
     starts_s = window_starts_s(example.duration_s)
     return encode_sequences(music, [features for features, _ in windows]), starts_s

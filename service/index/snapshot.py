@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.checksum import file_sha256
 from models.similarity import Encodings
 from service.errors import StartError
 from service.index.flat import FlatIndex
@@ -151,7 +152,7 @@ def _write_files(
         "tracks": len(track_ids),
         "shift": shift.tolist(),
         "windows_sha256": windows_fingerprint(keys),
-        "files": {path.name: _sha256(path) for path in sorted(partial.iterdir())},
+        "files": {path.name: file_sha256(path) for path in sorted(partial.iterdir())},
     }
 
 
@@ -168,7 +169,7 @@ def _verified_manifest(home: Path, snapshot_id: str) -> dict[str, Any]:
         raise StartError(f"{home} was made by another version of Circumplex: {_ADVICE}")
     for name, sha256 in files.items():
         path = home / name
-        if not path.is_file() or _sha256(path) != sha256:
+        if not path.is_file() or file_sha256(path) != sha256:
             raise StartError(f"{path} is missing or does not match its checksum: {_ADVICE}")
     return fields
 
@@ -204,8 +205,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

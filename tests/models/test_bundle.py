@@ -302,7 +302,9 @@ class TestSaving:
         assert not (target / "stale.txt").exists()
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
-    @pytest.mark.parametrize("failing", ["save_tensors", "save_arrays", "_sha256", "_manifest_id"])
+    @pytest.mark.parametrize(
+        "failing", ["save_tensors", "save_arrays", "file_sha256", "_manifest_id"]
+    )
     def test_an_interruption_leaves_the_old_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
     ) -> None:
