@@ -1,4 +1,4 @@
-"""The losses of CMER-CL (Takashima et al. 2023, section III) and those our own recipe trains on.
+"""The losses of CMER-CL (Takashima et al. 2023, section III).
 
 Every KL matrix here is the query-first KL(N_i ‖ N_j) of batch item i of one modality and j of the
 other, through the same expansion into inner products that the search uses.
@@ -6,14 +6,11 @@ other, through the same expansion into inner products that the search uses.
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from models.encoders import Encoded
-from training.recipes import Recipe
 
 _CCA_RIDGE = 1e-4
 
@@ -108,63 +105,3 @@ def composite_loss(music: Encoded, emotion: Encoded, *, weight: float, margin: f
     return weight * cca_loss(music.embedding, emotion.embedding) + (1 - weight) * kl_ranking_loss(
         music, emotion, margin
     )
-
-
-class Objective(nn.Module):
-    """What a recipe minimises, with the scales that it learns on the way.
-
-    ``composite`` is the paper's loss. ``contrastive`` has its two terms each as a ranking with a
-    softmax over the batch (InfoNCE, van den Oord et al. 2018) in place of a sum of correlations and
-    a hinge. To either, ``curve_regression`` adds the error of estimating each curve from the
-    batch's other curves, weighted by their composite scores, as models/estimate.py does: ranking
-    alone may be content with the axis that is easier to hear.
-    """
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
-        self._recipe = recipe
-        per_dimension = 1.0 if recipe.objective == "composite" else 1.0 / recipe.dimensions
-        self.log_correlation_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-        self.log_divergence_scale = nn.Parameter(torch.tensor(math.log(10.0 * per_dimension)))
-
-    def divergence_scale(self) -> float:
-        """Return s: 1 in the paper; ours puts ρ and KL on the scales learned for ranking."""
-        if self._recipe.objective == "composite":
-            return 1.0
-        ratio = self.log_divergence_scale - self.log_correlation_scale
-        return float(ratio.detach().exp())
-
-    def forward(self, music: Encoded, emotion: Encoded, curves: Tensor) -> Tensor:
-        """Return the loss per pair of a batch; ``curves`` (B, 60, 2) are the emotions."""
-        correlation_logits = self.log_correlation_scale.exp() * pearson_matrix(music, emotion)
-        divergence_scale = self.log_divergence_scale.exp()
-        music_logits = -divergence_scale * kl_matrix(music, emotion)
-        if self._recipe.objective == "composite":
-            weight, margin = self._recipe.weight, self._recipe.margin
-            loss = composite_loss(music, emotion, weight=weight, margin=margin) / len(curves)
-        else:
-            emotion_logits = -divergence_scale * kl_matrix(emotion, music)
-            loss = (
-                _ranking_loss(correlation_logits)
-                + _ranking_loss(correlation_logits.T)
-                + _ranking_loss(music_logits)
-                + _ranking_loss(emotion_logits)
-            ) / 2
-        if self._recipe.curve_regression == 0:
-            return loss
-        estimated = _curve_error(correlation_logits + music_logits, curves)
-        return loss + self._recipe.curve_regression * estimated
-
-
-def _ranking_loss(logits: Tensor) -> Tensor:
-    """Cross-entropy of finding each query's own item among the batch's."""
-    return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
-
-
-def _curve_error(logits: Tensor, curves: Tensor) -> Tensor:
-    """Mean squared error, relative to the curves' variance, of leave-one-out weighted curves."""
-    own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    shares = logits.masked_fill(own, -torch.inf).softmax(dim=1)
-    flat = curves.flatten(1)
-    error = (shares @ flat - flat) ** 2
-    return error.mean() / flat.var().clamp_min(1e-6)

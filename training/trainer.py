@@ -15,7 +15,8 @@ from models.encoders import EncoderKind, Tower
 from models.progress import Progress
 from training.evaluation import window_rank
 from training.examples import Example, WindowSampler
-from training.losses import Objective, cca_projections
+from training.losses import cca_projections
+from training.objective import Objective
 from training.recipes import Recipe
 
 _GRADIENT_NORM = 5.0
