@@ -109,7 +109,7 @@ def _add_train(commands: _Commands) -> None:
     )
     train.add_argument(
         "--encoder",
-        choices=("mlp", "bigru"),
+        choices=("mlp", "bigru", "attention"),
         default="bigru",
         help="the music tower's encoder (default: bigru)",
     )

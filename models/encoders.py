@@ -7,19 +7,22 @@ embedding E, the mean μ and the variance σ, each (B, D).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from models.attention import AttentionShape, SelfAttention
+from models.padding import masked_mean
 
 SMALLEST_VARIANCE = 0.01
 """Added to the variance head's softplus, so that 1/σ stays sound in a float32 search."""
 
-EncoderKind = Literal["mlp", "bigru"]
+EncoderKind = Literal["mlp", "bigru", "attention"]
 
 
 class Encoded(NamedTuple):
@@ -34,11 +37,12 @@ class Encoded(NamedTuple):
 class TowerShape:
     """Everything that fixes a tower's layers.
 
-    ``widths`` are the fully connected layers (of the MLP, or behind the BiGRU), ``recurrent`` the
-    GRU's units each way. The paper's: MLP 256, 512, 512, 1024, 1024; BiGRU 512 then 512, 512, 512,
-    1024, 1024; dropout 0.5; D = 1,024. With ``shortcut_dropout``, not in the paper, the heads also
-    see the mean features themselves through that dropout, so that what is linear in them need not
-    be learned by the encoder.
+    ``widths`` are the fully connected layers (of the MLP, or behind the sequence's encoder),
+    ``recurrent`` the GRU's units each way, ``attention`` the layers of self-attention; what an
+    encoder has not is 0 or None. The paper's: MLP 256, 512, 512, 1024, 1024; BiGRU 512 then 512,
+    512, 512, 1024, 1024; dropout 0.5; D = 1,024. With ``shortcut_dropout``, not in the paper, the
+    heads also see the mean features themselves through that dropout, so that what is linear in them
+    need not be learned by the encoder.
     """
 
     encoder: EncoderKind
@@ -48,6 +52,7 @@ class TowerShape:
     dropout: float
     dimensions: int
     shortcut_dropout: float | None = None
+    attention: AttentionShape | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return a dictionary that :meth:`from_json` reads."""
@@ -56,9 +61,12 @@ class TowerShape:
     @classmethod
     def from_json(cls, fields: dict[str, object]) -> TowerShape:
         """Rebuild a shape from a manifest."""
-        widths = fields["widths"]
+        widths, attention = fields["widths"], fields.get("attention")
         assert isinstance(widths, Sequence)
-        return cls(**{**fields, "widths": tuple(widths)})  # type: ignore[arg-type]
+        if attention is not None:
+            assert isinstance(attention, dict)
+            attention = AttentionShape(**attention)
+        return cls(**{**fields, "widths": tuple(widths), "attention": attention})  # type: ignore[arg-type]
 
 
 def _dense_layers(inputs: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
@@ -70,13 +78,6 @@ def _dense_layers(inputs: int, widths: Sequence[int], dropout: float) -> nn.Sequ
             layers.append(nn.Dropout(dropout))
         inputs = width
     return nn.Sequential(*layers)
-
-
-def masked_mean(features: Tensor, lengths: Tensor) -> Tensor:
-    """Average each item's true time steps: (B, T, F), (B,) → (B, F)."""
-    steps = torch.arange(features.shape[1], device=features.device)
-    inside = (steps < lengths[:, None]).unsqueeze(-1)  # (B, T, 1)
-    return features.where(inside, 0.0).sum(dim=1) / lengths[:, None]
 
 
 class MLPEncoder(nn.Module):
@@ -107,18 +108,62 @@ class BiGRUEncoder(nn.Module):
             nn.Dropout(shape.dropout),
             _dense_layers(2 * shape.recurrent, shape.widths, shape.dropout),
         )
+        self.state_size = 2 * shape.recurrent
         self.output_size = shape.widths[-1]
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, F), (B,) → (B, H)."""
+        _, last = self._run(features, lengths)  # (2, B, recurrent): forward at T, backward at 1
+        hidden: Tensor = self.dense(torch.cat([last[1], last[0]], dim=1))
+        return hidden
+
+    def states(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return what is known at each step, from both sides: (B, T, F), (B,) → (B, T, 2 · H)."""
+        states, _ = self._run(features, lengths)
+        if isinstance(states, PackedSequence):
+            states, _ = pad_packed_sequence(
+                states, batch_first=True, total_length=features.shape[1]
+            )
+        return states
+
+    def _run(self, features: Tensor, lengths: Tensor) -> tuple[Tensor | PackedSequence, Tensor]:
         sequences: Tensor | PackedSequence = features
         if bool((lengths < features.shape[1]).any()):
             sequences = pack_padded_sequence(
                 features, lengths.cpu(), batch_first=True, enforce_sorted=False
             )
-        _, last = self.gru(sequences)  # (2, B, recurrent): forward at T, backward at 1
-        hidden: Tensor = self.dense(torch.cat([last[1], last[0]], dim=1))
+        states, last = self.gru(sequences)
+        return states, last
+
+
+class AttentionEncoder(nn.Module):
+    """Self-attention over the steps, the mean of their states, then FC layers."""
+
+    def __init__(self, shape: TowerShape) -> None:
+        super().__init__()
+        if shape.attention is None:
+            raise ValueError("an attention encoder needs the shape of its attention")
+        self.attention = SelfAttention(shape.feature_size, shape.attention, shape.dropout)
+        self.dense = nn.Sequential(
+            nn.Dropout(shape.dropout),
+            _dense_layers(shape.attention.width, shape.widths, shape.dropout),
+        )
+        self.state_size = shape.attention.width
+        self.output_size = shape.widths[-1]
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, F), (B,) → (B, H)."""
+        hidden: Tensor = self.dense(masked_mean(self.states(features, lengths), lengths))
         return hidden
+
+    def states(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return what is known at each step: (B, T, F), (B,) → (B, T, width)."""
+        states: Tensor = self.attention(features, lengths)
+        return states
+
+
+_ENCODERS: dict[EncoderKind, Callable[[TowerShape], MLPEncoder | BiGRUEncoder | AttentionEncoder]]
+_ENCODERS = {"mlp": MLPEncoder, "bigru": BiGRUEncoder, "attention": AttentionEncoder}
 
 
 class Tower(nn.Module):
@@ -136,7 +181,7 @@ class Tower(nn.Module):
         self.shape = shape
         self.register_buffer("feature_mean", torch.zeros(shape.feature_size))
         self.register_buffer("feature_scale", torch.ones(shape.feature_size))
-        self.encoder = MLPEncoder(shape) if shape.encoder == "mlp" else BiGRUEncoder(shape)
+        self.encoder = _ENCODERS[shape.encoder](shape)
         hidden = self.encoder.output_size
         self.embedding = nn.Linear(hidden, shape.dimensions)
         self.mean = nn.Linear(hidden, shape.dimensions)
@@ -150,7 +195,7 @@ class Tower(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Encoded:
         """(B, T, F), (B,) → three (B, D)."""
-        standard = (features - self.feature_mean) / self.feature_scale
+        standard = self.standardised(features)
         hidden = self.encoder(standard, lengths)
         embedding, mean, variance = (
             head(hidden) for head in (self.embedding, self.mean, self.variance)
@@ -163,6 +208,10 @@ class Tower(nn.Module):
                 variance + direct[2],
             )
         return Encoded(embedding, mean, functional.softplus(variance) + SMALLEST_VARIANCE)
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return features (.., F) as the encoder sees them."""
+        return (features - self.feature_mean) / self.feature_scale
 
     @torch.no_grad()
     def standardise_by(self, mean: Tensor, scale: Tensor, *, floor: float = 1e-2) -> None:

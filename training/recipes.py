@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from models.attention import AttentionShape
 from models.encoders import EncoderKind, TowerShape
 
 
@@ -21,8 +22,8 @@ class Recipe:
     KL, each as a softmax over the batch with a learned temperature. ``averaging`` is the decay of
     the running mean of the weights, which is what is evaluated and kept (0: the last weights).
     ``curve_regression`` is the share of the estimate's error in the loss. ``mlp_decay`` is the
-    weight decay of an MLP tower, ``bigru_decay`` that of BiGRU towers, the emotion tower included,
-    ``shortcut_decay`` that of what sees the mean features directly. ``patience`` counts
+    weight decay of an MLP tower, ``bigru_decay`` that of towers over sequences, the emotion tower
+    included, ``shortcut_decay`` that of what sees the mean features directly. ``patience`` counts
     validations, ``validate_every`` epochs.
     """
 
@@ -34,6 +35,8 @@ class Recipe:
     mlp_widths: tuple[int, ...]
     bigru_recurrent: int
     bigru_widths: tuple[int, ...]
+    attention: AttentionShape
+    attention_widths: tuple[int, ...]
     emotion_recurrent: int
     emotion_widths: tuple[int, ...]
     dropout: float
@@ -52,16 +55,20 @@ class Recipe:
 
     def music_shape(self, encoder: EncoderKind, feature_size: int) -> TowerShape:
         """Return the music tower's shape for features of size F."""
-        widths = self.mlp_widths if encoder == "mlp" else self.bigru_widths
-        recurrent = 0 if encoder == "mlp" else self.bigru_recurrent
+        widths = {
+            "mlp": self.mlp_widths,
+            "bigru": self.bigru_widths,
+            "attention": self.attention_widths,
+        }
         return TowerShape(
             encoder,
             feature_size,
-            widths,
-            recurrent,
+            widths[encoder],
+            self.bigru_recurrent if encoder == "bigru" else 0,
             self.dropout,
             self.dimensions,
             self.shortcut_dropout,
+            self.attention if encoder == "attention" else None,
         )
 
     def emotion_shape(self) -> TowerShape:
@@ -86,6 +93,8 @@ CMER_CL = Recipe(
     mlp_widths=(256, 512, 512, 1024, 1024),
     bigru_recurrent=512,
     bigru_widths=(512, 512, 512, 1024, 1024),
+    attention=AttentionShape(width=512, heads=8, layers=2),
+    attention_widths=(512, 512, 512, 1024, 1024),
     emotion_recurrent=512,
     emotion_widths=(512, 512, 512, 1024, 1024),
     dropout=0.5,
@@ -112,6 +121,8 @@ CIRCUMPLEX = Recipe(
     mlp_widths=(16,),
     bigru_recurrent=64,
     bigru_widths=(128, 64),
+    attention=AttentionShape(width=64, heads=4, layers=1),
+    attention_widths=(64,),
     emotion_recurrent=32,
     emotion_widths=(64, 64),
     dropout=0.3,

@@ -237,7 +237,11 @@ class _Run:
 
 def _optimiser(music: Tower, emotion: Tower, objective: nn.Module, recipe: Recipe) -> AdamW:
     """Adam with a weight decay for each kind of tower and for what sees the features directly."""
-    decay = {"mlp": recipe.mlp_decay, "bigru": recipe.bigru_decay}
+    decay = {
+        "mlp": recipe.mlp_decay,
+        "bigru": recipe.bigru_decay,
+        "attention": recipe.bigru_decay,
+    }
     groups = [{"params": list(objective.parameters()), "weight_decay": 0.0}]
     for tower in (music, emotion):
         named = list(tower.named_parameters())

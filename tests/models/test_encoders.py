@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.attention import AttentionShape
 from models.encoders import (
     SMALLEST_VARIANCE,
     BiGRUEncoder,
@@ -22,11 +23,15 @@ from models.encoders import (
     TowerShape,
 )
 
+ATTENTION = AttentionShape(width=8, heads=2, layers=2)
+
 SHAPES: dict[str, TowerShape] = {
     "mlp": TowerShape("mlp", 5, (8, 12), 0, 0.5, 6),
     "bigru": TowerShape("bigru", 5, (8, 12), 7, 0.5, 6),
+    "attention": TowerShape("attention", 5, (8, 12), 0, 0.5, 6, attention=ATTENTION),
     "mlp with shortcut": TowerShape("mlp", 5, (8, 12), 0, 0.5, 6, 0.5),
     "bigru with shortcut": TowerShape("bigru", 5, (8, 12), 7, 0.5, 6, 0.5),
+    "attention with shortcut": TowerShape("attention", 5, (8, 12), 0, 0.5, 6, 0.5, ATTENTION),
 }
 
 PAPER: dict[EncoderKind, TowerShape] = {
@@ -138,6 +143,17 @@ class TestBiGRU:
                 forward_last, backward_first = states[0, -1, :7], states[0, 0, 7:]
                 expected = encoder.dense(torch.cat([backward_first, forward_last])[None])
                 assert (expected - found[row]).abs().max() < 1e-5
+
+    def test_states_are_those_of_the_unpadded_sequence(self) -> None:
+        torch.manual_seed(2)
+        encoder = BiGRUEncoder(SHAPES["bigru"]).eval()
+        features, lengths = batch([4, 10, 1], 12, 5.0)
+        with torch.no_grad():
+            found = encoder.states(features, lengths)
+            assert found.shape == (3, 12, encoder.state_size)
+            for row, length in enumerate(lengths.tolist()):
+                states, _ = encoder.gru(features[row : row + 1, :length])
+                assert (states[0] - found[row, :length]).abs().max() < 1e-6
 
     def test_the_gru_is_the_one_of_the_textbook(self) -> None:
         """Step by step with the gates written out, in float64."""
@@ -278,6 +294,11 @@ class TestShapes:
         again = TowerShape.from_json(json.loads(json.dumps(shape.as_json())))
         assert again == shape
         assert isinstance(again.widths, tuple)
+
+    def test_a_manifest_from_before_attention_still_fits(self) -> None:
+        fields = SHAPES["bigru"].as_json()
+        del fields["attention"]
+        assert TowerShape.from_json(fields) == SHAPES["bigru"]
 
     @pytest.mark.parametrize("kind", PAPER)
     def test_the_papers_layers(self, kind: EncoderKind) -> None:

@@ -39,7 +39,7 @@ def _same(one: Tower, other: Tower) -> bool:
 
 
 @pytest.mark.parametrize("objective", ["composite", "contrastive"])
-@pytest.mark.parametrize("encoder", ["mlp", "bigru"])
+@pytest.mark.parametrize("encoder", ["mlp", "bigru", "attention"])
 def test_training_beats_chance_on_unseen_pieces(
     objective: str, encoder: str, audible_examples: list[Example], quick_recipe: Recipe
 ) -> None:
