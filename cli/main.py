@@ -17,7 +17,10 @@ from typing import TypeAlias
 from cli.failure import explain
 
 _HOME_HELP = "where database, bundles and index live (default: $CIRCUMPLEX_HOME, else ./home)"
-_CORPUS_HELP = "synthetic, or folder: curves.csv with audio/<id>.* beside it"
+_CORPUS_HELP = (
+    "deam or pmemo in their official layouts; synthetic; or folder: curves.csv with audio/<id>.* "
+    "beside it"
+)
 _JSON_HELP = "print machine-readable results on stdout"
 
 
@@ -138,13 +141,17 @@ def _add_evaluate(commands: _Commands) -> None:
 
 def _add_corpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--corpus", required=True, choices=("synthetic", "folder"), help=_CORPUS_HELP
+        "--corpus",
+        required=True,
+        choices=("deam", "pmemo", "synthetic", "folder"),
+        help=_CORPUS_HELP,
     )
     parser.add_argument("--root", type=Path, required=True, help="the corpus' folder")
     parser.add_argument(
         "--features",
         type=Path,
-        help="precomputed music features: a CSV of id,f1,f2,... or an NPZ of id → (T, F)",
+        help="precomputed music features: a CSV of id,f1,f2,... or an NPZ of id → (T, F); it may "
+        "hold more than the corpus' pieces",
     )
     parser.add_argument("--json", action="store_true", help=_JSON_HELP)
 

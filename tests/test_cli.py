@@ -164,6 +164,28 @@ def test_wrong_input_exits_with_2_and_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("corpus", "source"), [("deam", "cvml.unige.ch"), ("pmemo", "PMEmo")])
+def test_an_official_corpus_that_is_not_there_says_where_it_comes_from(
+    corpus: str, source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--corpus", corpus, "--root", str(tmp_path), "--out", str(tmp_path / "b")]
+    assert main(arguments) == 2
+    said = _one_line(capsys)
+    assert "cannot be read" in said
+    assert source in said
+
+
+def test_recordings_that_are_not_there_say_where_they_come_from(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(shared_data / "deam")
+    arguments = ["train", "--corpus", "deam", "--root", root, "--out", str(tmp_path / "b")]
+    assert main(arguments) == 2
+    said = _one_line(capsys)
+    assert "1,797 of 1,802 pieces have no recording" in said
+    assert "DEAM_audio.zip" in said
+
+
 def test_a_home_without_model_says_what_to_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from models.curve import CURVE_RATE_HZ, WINDOW_STEPS, Curve
 from models.windows import PATCH_S, WINDOW_PATCHES, WINDOW_S, window_patches, window_starts_s
 from training.corpora.corpus import Corpus, CorpusError, Piece
+from training.corpora.labels import first_few
 from training.features import Features
 
 _STEPS_PER_PATCH = PATCH_S * CURVE_RATE_HZ
@@ -55,14 +56,18 @@ def aligned_examples(corpus: Corpus, features: Features) -> list[Example]:
     """Pair every piece with its features, cut to start where its curve starts.
 
     Raises:
-        CorpusError: a piece has no features, or they end before its curve begins.
+        CorpusError: pieces have no features, or they end before a curve begins.
     """
+    missing = [piece.id for piece in corpus.pieces if piece.id not in features]
+    if missing:
+        raise CorpusError(
+            f"{len(missing):,} of {len(corpus.pieces):,} pieces have no features "
+            f"({first_few(missing)}): features are found by a piece's id"
+        )
     return [_aligned(piece, features) for piece in corpus.pieces]
 
 
 def _aligned(piece: Piece, features: Features) -> Example:
-    if piece.id not in features:
-        raise CorpusError(f"there are no features of piece {piece.id}")
     sequence = features[piece.id]
     if len(sequence) > 1:
         sequence = sequence[round(piece.start_s / PATCH_S) :]

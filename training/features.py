@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -14,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.audio import decode
+from models.audio import AudioError, decode
 from models.frontends import Frontend
 from models.progress import Progress
 from training.corpora.corpus import Corpus, CorpusError, Piece
+from training.corpora.labels import first_few
 
 Features = dict[str, NDArray[np.float32]]
 
@@ -29,9 +31,9 @@ def extract_features(corpus: Corpus, frontend: Frontend, cache: Path) -> Feature
     only when it is complete: an interrupted run goes on where it stopped.
 
     Raises:
-        CorpusError: a piece has no recording.
-        models.audio.AudioError: a recording cannot be decoded.
+        CorpusError: pieces have no recording, or one cannot be decoded.
     """
+    _refuse_missing_recordings(corpus)
     cache.mkdir(parents=True, exist_ok=True)
     identity = json.dumps(frontend.identity(), sort_keys=True)
 
@@ -70,19 +72,32 @@ def load_features(path: Path) -> Features:
     return features
 
 
+def _refuse_missing_recordings(corpus: Corpus) -> None:
+    missing = [piece.id for piece in corpus.pieces if piece.audio is None]
+    if missing:
+        raise CorpusError(
+            f"{len(missing):,} of {len(corpus.pieces):,} pieces have no recording "
+            f"({first_few(missing)}). {corpus.source}. "
+            "Or give --features, computed elsewhere"
+        )
+
+
 def _cached_features(
     piece: Piece, frontend: Frontend, identity: str, cache: Path
 ) -> NDArray[np.float32]:
-    if piece.audio is None:
-        raise CorpusError(f"piece {piece.id} has no recording: add audio/{piece.id}.*")
+    assert piece.audio is not None
     content = piece.audio.read_bytes()
     key = hashlib.sha256(content + identity.encode()).hexdigest()
     cached = cache / f"{key}.npy"
     if cached.exists():
         stored: NDArray[np.float32] = np.load(cached)
         return stored
-    features = frontend.features(decode(content).waveform)
-    partial = cached.with_suffix(".partial.npy")
+    try:
+        features = frontend.features(decode(content).waveform)
+    except AudioError as error:
+        raise CorpusError(f"{piece.audio}: {error}") from error
+    # Two pieces may be one recording, and two trainings may share a cache.
+    partial = cached.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial.npy")
     np.save(partial, features)
     partial.replace(cached)
     return features

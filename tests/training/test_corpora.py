@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from models.curve import Curve
 from models.frontends import LogMelFrontend
 from models.windows import WINDOW_PATCHES
-from training.corpora.corpus import CorpusError, Piece, split_ids
+from training.corpora.corpus import CorpusError, split_ids
 from training.corpora.folder import load_folder_corpus
+from training.corpora.labels import read_labels
 from training.corpora.loading import load_corpus
 from training.examples import Example, WindowSampler, aligned_examples
 from training.features import extract_features, load_features
@@ -75,7 +76,7 @@ def test_the_real_folder_corpus_reads(shared_data: Path) -> None:
 @given(count=st.integers(10, 300), seed=st.integers(0, 1000))
 def test_split_follows_the_published_rule(count: int, seed: int) -> None:
     ids = [f"{i:04d}" for i in range(count)]
-    split = split_ids(ids[::-1], seed, 0.8)
+    split = split_ids(ids, seed, 0.8)
     order = np.random.default_rng(seed).permutation(count)
     trained = round(0.8 * count)
     assert [*split.train, *split.validation] == [ids[i] for i in order[:trained]]
@@ -83,10 +84,11 @@ def test_split_follows_the_published_rule(count: int, seed: int) -> None:
     assert split.validation
 
 
-def test_deam_split_sizes() -> None:
-    split = split_ids([str(i) for i in range(1802)], 0, 0.8)
-    assert len(split.train) + len(split.validation) == 1442
-    assert len(split.test) == 360
+def test_split_permutes_ids_in_the_order_of_their_corpus() -> None:
+    numbers = [str(number) for number in (2, 10, 9, 100)]
+    split = split_ids(numbers, 0, 0.5)
+    order = np.random.default_rng(0).permutation(4)
+    assert [*split.train, *split.validation, *split.test] == [numbers[i] for i in order]
 
 
 def test_csv_and_npz_features(tmp_path: Path) -> None:
@@ -176,13 +178,58 @@ def test_annotation_that_begins_later_cuts_the_features(tmp_path: Path) -> None:
     assert float(example.features[0, 0]) == 16  # 15.36 s
     with pytest.raises(CorpusError, match="end before its curve begins"):
         aligned_examples(corpus, {"a": np.zeros((5, 1), np.float32)})
-    with pytest.raises(CorpusError, match="no features of piece a"):
-        aligned_examples(corpus, {})
 
 
-def test_a_piece_without_recording_is_named(tmp_path: Path) -> None:
-    _write_corpus(tmp_path, "id,time_s,arousal,valence\na,0,0,0\n")
+def test_pieces_without_features_are_counted_and_named_and_others_are_left(tmp_path: Path) -> None:
+    ids = "abcdefgh"
+    rows = "".join(f"{name},0,0,0\n" for name in ids)
+    _write_corpus(tmp_path, f"id,time_s,arousal,valence\n{rows}")
     corpus = load_folder_corpus(tmp_path)
-    assert isinstance(corpus.pieces[0], Piece)
-    with pytest.raises(CorpusError, match="piece a has no recording"):
+    features = {name: np.zeros((1, 3), np.float32) for name in [*ids, "unknown"]}
+    assert [example.id for example in aligned_examples(corpus, features)] == list(ids)
+    with pytest.raises(
+        CorpusError, match=r"^7 of 8 pieces have no features \(a, b, d, e, f, ...\)"
+    ):
+        aligned_examples(corpus, {"c": features["c"]})
+    with pytest.raises(CorpusError, match=r"^1 of 8 pieces have no features \(h\)"):
+        aligned_examples(corpus, {name: features[name] for name in ids[:-1]})
+
+
+def test_pieces_without_recording_are_counted_and_named(tmp_path: Path) -> None:
+    _write_corpus(tmp_path, "id,time_s,arousal,valence\na,0,0,0\nb,0,0,0\n")
+    corpus = load_folder_corpus(tmp_path)
+    message = r"2 of 2 pieces have no recording \(a, b\). recordings belong in audio/<id>"
+    with pytest.raises(CorpusError, match=message):
         extract_features(corpus, LogMelFrontend(), tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_recording_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    _write_corpus(tmp_path, "id,time_s,arousal,valence\na,0,0,0\n")
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "a.mp3").write_text("no music")
+    with pytest.raises(CorpusError, match=r"audio/a.mp3: "):
+        extract_features(load_folder_corpus(tmp_path), LogMelFrontend(), tmp_path / "cache")
+
+
+def test_one_recording_under_two_ids_is_extracted_twice_at_once(tmp_path: Path) -> None:
+    names = [f"{number:02}" for number in range(12)]
+    rows = "".join(f"{name},0,0,0\n" for name in names)
+    _write_corpus(tmp_path, f"id,time_s,arousal,valence\n{rows}")
+    (tmp_path / "audio").mkdir()
+    for name in names:
+        noise = np.random.default_rng(0).normal(scale=0.1, size=32_000)
+        soundfile.write(tmp_path / "audio" / f"{name}.flac", noise, 16_000)
+    cache = tmp_path / "cache"
+    features = extract_features(load_folder_corpus(tmp_path), LogMelFrontend(), cache)
+    assert all(np.array_equal(features[name], features["00"]) for name in names)
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_labels_are_found_by_any_of_their_names(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(
+        'Id,Artist,Song title\n1,"\tAn  Artist\t","\tA ""Title""\t"\n2,,Only\n3,,\n4\n'
+    )
+    assert read_labels(table) == {"1": 'An Artist - A "Title', "2": "Only"}
+    assert read_labels(tmp_path / "none.csv") == {}

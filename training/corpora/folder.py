@@ -12,6 +12,7 @@ from pathlib import Path
 from models.audio import AUDIO_SUFFIXES
 from models.curve import Curve, CurveError
 from training.corpora.corpus import Corpus, CorpusError, Piece
+from training.corpora.labels import read_labels
 
 _COLUMNS = ("time_s", "arousal", "valence")
 
@@ -29,7 +30,7 @@ def load_folder_corpus(
     Raises:
         CorpusError: ``curves.csv`` is missing, lacks a column, or holds a curve that is invalid.
     """
-    labels = _read_labels(root / "tracks.csv")
+    labels = read_labels(root / "tracks.csv")
     recordings = _find_recordings(root / "audio")
     pieces = []
     for piece_id, points in sorted(_read_points(root / "curves.csv").items()):
@@ -73,17 +74,6 @@ def _read_points(path: Path) -> dict[str, list[tuple[float, float, float]]]:
             "id,time_s,arousal,valence, and audio/<id>.* beside it"
         ) from error
     return points
-
-
-def _read_labels(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return {
-            row["id"]: " - ".join(part for part in (row.get("artist"), row.get("title")) if part)
-            for row in csv.DictReader(file)
-            if row.get("id")
-        }
 
 
 def _find_recordings(folder: Path) -> dict[str, Path]:
