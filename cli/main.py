@@ -117,6 +117,13 @@ def _add_train(commands: _Commands) -> None:
         help="the music tower's encoder (default: bigru)",
     )
     train.add_argument(
+        "--pretrain",
+        type=Path,
+        metavar="PATH",
+        help="let the encoder learn from music without curves first: a folder of recordings, or an "
+        "NPZ of id → (T, F)",
+    )
+    train.add_argument(
         "--recipe",
         choices=("circumplex", "cmer-cl"),
         default="circumplex",

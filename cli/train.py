@@ -5,22 +5,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cli.failure import InputError
 from cli.output import print_figures, print_json
 from models.bundle import load_bundle, save_bundle
 from models.cache import cache_folder
 from models.frontends import Frontend, build_frontend
 from training.corpora.corpus import Corpus, CorpusError
 from training.corpora.loading import load_corpus
-from training.features import Features, extract_features, load_features
+from training.features import Features, extract_features, load_features, load_unlabelled
 from training.pipeline import evaluate_bundle, forget_checkpoints, held_out, train_bundle
 from training.recipes import RECIPES
 
 
 def train(options: argparse.Namespace) -> None:
     """Train a model, write its bundle, print its figures."""
+    if options.pretrain is not None and options.encoder == "mlp":
+        raise InputError("--pretrain needs a sequence: --encoder bigru or attention")
     corpus = load_corpus(options.corpus, options.root)
     frontend = _chosen_frontend(options)
     features = _features(options, corpus, frontend)
+    unlabelled = None
+    if options.pretrain is not None:
+        unlabelled = load_unlabelled(options.pretrain, frontend, cache_folder() / "features")
     out: Path = options.out
     out.parent.mkdir(parents=True, exist_ok=True)
     checkpoint = out.with_name(out.name + ".checkpoint")
@@ -32,6 +38,7 @@ def train(options: argparse.Namespace) -> None:
         options.encoder,
         seed=options.seed,
         checkpoint=checkpoint,
+        unlabelled=unlabelled,
     )
     bundle_id = save_bundle(bundle, out)
     forget_checkpoints(checkpoint)

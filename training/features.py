@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -15,40 +15,72 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.audio import AudioError, decode
+from models.audio import AUDIO_SUFFIXES, AudioError, decode
 from models.frontends import Frontend
 from models.progress import Progress
-from training.corpora.corpus import Corpus, CorpusError, Piece
+from training.corpora.corpus import Corpus, CorpusError
 from training.corpora.labels import first_few
 
 Features = dict[str, NDArray[np.float32]]
 
 
 def extract_features(corpus: Corpus, frontend: Frontend, cache: Path) -> Features:
-    """Return the (T, F) features of every piece, from the cache where they are there.
-
-    A cached file is named after the recording's content and the frontend's identity, and appears
-    only when it is complete: an interrupted run goes on where it stopped.
+    """Return the (T, F) features of every piece: :func:`extract_recordings` of its recordings.
 
     Raises:
         CorpusError: pieces have no recording, or one cannot be decoded.
     """
     _refuse_missing_recordings(corpus)
+    recordings = {piece.id: piece.audio for piece in corpus.pieces if piece.audio is not None}
+    return extract_recordings(recordings, frontend, cache)
+
+
+def extract_recordings(recordings: Mapping[str, Path], frontend: Frontend, cache: Path) -> Features:
+    """Return the (T, F) features of recordings by their names, from the cache where they are there.
+
+    A cached file is named after the recording's content and the frontend's identity, and appears
+    only when it is complete: an interrupted run goes on where it stopped.
+
+    Raises:
+        CorpusError: a recording cannot be decoded.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     identity = json.dumps(frontend.identity(), sort_keys=True)
 
-    def one(piece: Piece) -> tuple[str, NDArray[np.float32]]:
-        return piece.id, _cached_features(piece, frontend, identity, cache)
+    def one(recording: tuple[str, Path]) -> tuple[str, NDArray[np.float32]]:
+        name, path = recording
+        return name, _cached_features(path, frontend, identity, cache)
 
     features: Features = {}
     with (
-        Progress("extracting features", len(corpus.pieces), "recordings") as progress,
+        Progress("extracting features", len(recordings), "recordings") as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,  # decoding, FFT and networks release the GIL
     ):
-        for piece_id, array in _bounded_map(pool, one, corpus.pieces):
-            features[piece_id] = array
+        for name, array in _bounded_map(pool, one, recordings.items()):
+            features[name] = array
             progress.advance()
     return features
+
+
+def load_unlabelled(path: Path, frontend: Frontend | None, cache: Path) -> Features:
+    """Read music without curves: an NPZ of (T, F) arrays, or a folder of recordings to be heard.
+
+    Raises:
+        CorpusError: the NPZ cannot be used, the folder holds no recording or one that cannot be
+            decoded, or there is no frontend to hear it with.
+    """
+    if not path.is_dir():
+        return load_features(path)
+    if frontend is None:
+        raise CorpusError(f"{path} is a folder of recordings: say with --frontend how to hear them")
+    recordings = {
+        file.relative_to(path).as_posix(): file
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() in AUDIO_SUFFIXES
+    }
+    if not recordings:
+        raise CorpusError(f"{path} holds no recordings")
+    return extract_recordings(recordings, frontend, cache)
 
 
 def load_features(path: Path) -> Features:
@@ -83,10 +115,9 @@ def _refuse_missing_recordings(corpus: Corpus) -> None:
 
 
 def _cached_features(
-    piece: Piece, frontend: Frontend, identity: str, cache: Path
+    path: Path, frontend: Frontend, identity: str, cache: Path
 ) -> NDArray[np.float32]:
-    assert piece.audio is not None
-    content = piece.audio.read_bytes()
+    content = path.read_bytes()
     key = hashlib.sha256(content + identity.encode()).hexdigest()
     cached = cache / f"{key}.npy"
     if cached.exists():
@@ -95,7 +126,7 @@ def _cached_features(
     try:
         features = frontend.features(decode(content).waveform)
     except AudioError as error:
-        raise CorpusError(f"{piece.audio}: {error}") from error
+        raise CorpusError(f"{path}: {error}") from error
     # Two pieces may be one recording, and two trainings may share a cache.
     partial = cached.with_suffix(f".{os.getpid()}-{threading.get_ident()}.partial.npy")
     np.save(partial, features)
@@ -105,15 +136,15 @@ def _cached_features(
 
 def _bounded_map(
     pool: ThreadPoolExecutor,
-    function: Callable[[Piece], tuple[str, NDArray[np.float32]]],
-    pieces: Iterable[Piece],
+    function: Callable[[tuple[str, Path]], tuple[str, NDArray[np.float32]]],
+    recordings: Iterable[tuple[str, Path]],
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Map in order with a few calls in flight, so that an error stops the rest."""
-    waiting = iter(pieces)
-    flying = [pool.submit(function, piece) for piece in islice(waiting, 2 * (os.cpu_count() or 1))]
+    waiting = iter(recordings)
+    flying = [pool.submit(function, item) for item in islice(waiting, 2 * (os.cpu_count() or 1))]
     while flying:
         result = flying.pop(0).result()
-        flying += [pool.submit(function, piece) for piece in islice(waiting, 1)]
+        flying += [pool.submit(function, item) for item in islice(waiting, 1)]
         yield result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -21,8 +22,9 @@ from training.corpora.corpus import Corpus, CorpusError, Split, split_ids
 from training.evaluation import Evaluation, evaluate_retrieval
 from training.examples import Example, aligned_examples
 from training.features import Features
+from training.pretraining import Pretrained, pretrain_tower
 from training.recipes import Recipe
-from training.trainer import train_towers
+from training.trainer import train_towers, training_device
 
 _SMALLEST_CORPUS = 10
 
@@ -59,22 +61,30 @@ def train_bundle(
     split: Split | None = None,
     checkpoint: Path | None = None,
     device: torch.device | None = None,
+    unlabelled: Features | None = None,
 ) -> tuple[Bundle, Figures]:
     """Train, calibrate on validation pieces, and report on the held-out part, once.
 
     A first training stops early by its validation pieces, and what it answers for them calibrates
     estimates and similarities. The towers that are kept then train on all pieces but the held-out
-    ones, for as many epochs: validation pieces are too many to waste on small corpora.
+    ones, for as many epochs: validation pieces are too many to waste on small corpora. With
+    ``unlabelled`` the music encoder is first pre-trained on those sequences and the training
+    pieces' (without validation pieces, so that these still say when to stop).
 
     Raises:
-        CorpusError: the corpus is too small, or its features are not those of the frontend.
-        ValueError: ``checkpoint`` belongs to another training.
+        CorpusError: the corpus is too small, or its features are not those of the frontend, or the
+            unlabelled ones are others.
+        ValueError: ``checkpoint`` belongs to another training, or an mlp is to be pre-trained.
     """
     examples = _checked_examples(corpus, features, frontend)
     split = split or split_ids(list(examples), seed, corpus.train_share)
     train, validation, test = (
         [examples[i] for i in part] for part in (split.train, split.validation, split.test)
     )
+    pretrained = None
+    if unlabelled is not None:
+        pretrained = _pretrain(recipe, encoder, features, split.train, unlabelled, seed, device)
+    initial_music = None if pretrained is None else pretrained.weights
     scouts = train_towers(
         recipe,
         encoder,
@@ -83,6 +93,7 @@ def train_bundle(
         seed=seed,
         checkpoint=_stage(checkpoint, "1"),
         device=device,
+        initial_music=initial_music,
     )
     windows = [window.curve.values for item in train for window in item.curve.windows()]
     estimate = calibrate_estimate(
@@ -103,6 +114,7 @@ def train_bundle(
         last_epoch=scouts.best_epoch,
         checkpoint=_stage(checkpoint, "2"),
         device=device,
+        initial_music=initial_music,
     )
     references = [
         ReferenceCurve(example.id, example.label, example.curve)
@@ -126,6 +138,7 @@ def train_bundle(
             "best_epoch": scouts.best_epoch,
             "epochs_run": scouts.epochs_run,
             "validation_rank": scouts.validation_rank,
+            "pretraining": None if pretrained is None else pretrained.as_json(),
         },
         metrics={},
     )
@@ -140,6 +153,31 @@ def train_bundle(
     figures = evaluate_bundle(bundle, test)
     manifest.metrics.update(figures)
     return bundle, figures
+
+
+def _pretrain(
+    recipe: Recipe,
+    encoder: EncoderKind,
+    features: Features,
+    train: Sequence[str],
+    unlabelled: Features,
+    seed: int,
+    device: torch.device | None,
+) -> Pretrained:
+    """Pre-train the music encoder on unlabelled sequences and on those of training pieces."""
+    size = features[train[0]].shape[1]
+    strangers = {sequence.shape[1] for sequence in unlabelled.values()} - {size}
+    if strangers:
+        raise CorpusError(
+            f"the unlabelled features have {strangers.pop()} values, those of the corpus {size}: "
+            "give features of the same frontend"
+        )
+    return pretrain_tower(
+        [*(features[piece_id] for piece_id in train), *unlabelled.values()],
+        recipe.music_shape(encoder, size),
+        seed=seed,
+        device=device or training_device(),
+    )
 
 
 def forget_checkpoints(checkpoint: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +53,7 @@ def train_towers(
     last_epoch: int | None = None,
     checkpoint: Path | None = None,
     device: torch.device | None = None,
+    initial_music: Mapping[str, Tensor] | None = None,
 ) -> TrainedTowers:
     """Train both towers on ``train``, keeping the weights that rank ``validation`` best.
 
@@ -60,6 +63,8 @@ def train_towers(
     followed up to that epoch instead, and its weights are kept. With ``checkpoint`` the state is
     written at each validation and a later call with the same arguments goes on from there, to the
     same weights as an uninterrupted run on the same device; removing the file is the caller's.
+    ``initial_music``, entries of ``Tower.state_dict()``, is what the music tower begins with in
+    place of random weights and the statistics of ``train``: see training/pretraining.py.
 
     Raises:
         ValueError: the checkpoint belongs to another training.
@@ -67,8 +72,10 @@ def train_towers(
     device = device or training_device()
     torch.manual_seed(seed)
     sampler = WindowSampler(train, device)
-    run = _Run(recipe, encoder, sampler, device)
-    identity = f"{recipe} {encoder} {seed} {last_epoch} {[example.id for example in train]}"
+    run = _Run(recipe, encoder, sampler, device, initial_music or {})
+    begun_with = _fingerprint(run.music)
+    ids = [example.id for example in train]
+    identity = f"{recipe} {encoder} {seed} {last_epoch} {begun_with} {ids}"
     end = recipe.epochs if last_epoch is None else last_epoch
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint, identity)
@@ -96,7 +103,12 @@ class _Run:
     """The state of one training: towers, optimiser, averaged weights, the best so far."""
 
     def __init__(
-        self, recipe: Recipe, encoder: EncoderKind, sampler: WindowSampler, device: torch.device
+        self,
+        recipe: Recipe,
+        encoder: EncoderKind,
+        sampler: WindowSampler,
+        device: torch.device,
+        initial_music: Mapping[str, Tensor],
     ) -> None:
         self.recipe = recipe
         self.sampler = sampler
@@ -104,6 +116,7 @@ class _Run:
         self.music = Tower(recipe.music_shape(encoder, feature_size)).to(device)
         self.emotion = Tower(recipe.emotion_shape()).to(device)
         self.music.standardise_by(*sampler.feature_statistics(of_means=encoder == "mlp"))
+        self.music.load_state_dict({**self.music.state_dict(), **initial_music})
         self.emotion.standardise_by(*sampler.curve_statistics())
         self.objective = Objective(recipe).to(device)
         self.towers = nn.ModuleDict({"music": self.music, "emotion": self.emotion})
@@ -251,6 +264,14 @@ def _optimiser(music: Tower, emotion: Tower, objective: nn.Module, recipe: Recip
         if direct:
             groups.append({"params": direct, "weight_decay": recipe.shortcut_decay})
     return AdamW(groups, lr=recipe.learning_rate)
+
+
+def _fingerprint(tower: Tower) -> str:
+    """Tell towers apart by their weights."""
+    digest = hashlib.sha256()
+    for value in tower.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
