@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from models.attention import AttentionShape
 from models.encoders import Tower, TowerShape
 from training.stacked.gru import StackedBiGRU
 from training.stacked.layers import StackedDense, drop, stacked_generators
@@ -167,8 +168,9 @@ class TestTower:
         assert (mine.grad[1] - theirs.grad[0]).abs().max() < 1e-5
 
     def test_what_cannot_be_stacked_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="shortcut"):
-            StackedTower([Tower(replace(SHAPES["mlp"], shortcut_dropout=0.5))])
+        shape = replace(SHAPES["mlp"], encoder="attention", attention=AttentionShape(4, 2, 1))
+        with pytest.raises(ValueError, match="attention"):
+            StackedTower([Tower(shape)])
 
 
 class TestDropout:

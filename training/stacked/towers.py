@@ -13,7 +13,7 @@ from training.stacked.layers import Generators, StackedDense, StackedLinear, lin
 
 
 class StackedTower(nn.Module):
-    """R towers of one shape, from R of models.encoders.Tower: MLP or BiGRU, without shortcut.
+    """R towers of one shape, from R of models.encoders.Tower: MLP or BiGRU.
 
     Features are standardised outside, once for a training. An MLP takes each item's mean features
     as a sequence of one step.
@@ -23,8 +23,6 @@ class StackedTower(nn.Module):
         super().__init__()
         shape = towers[0].shape
         encoders = [tower.encoder for tower in towers]
-        if shape.shortcut_dropout is not None:
-            raise ValueError("a tower with a shortcut cannot be stacked")
         if not all(isinstance(encoder, MLPEncoder | BiGRUEncoder) for encoder in encoders):
             raise ValueError(f"a tower with the encoder {shape.encoder} cannot be stacked")
         recurrent = [encoder.gru for encoder in encoders if isinstance(encoder, BiGRUEncoder)]
