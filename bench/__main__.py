@@ -55,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds", type=int, default=1, help="trainings per variant of objectives (1)"
     )
+    parser.add_argument("--batch", type=int, default=1_441, help="pairs of a step (1441)")
+    parser.add_argument("--dimensions", type=int, default=1_024, help="D of a step (1024)")
+    parser.add_argument(
+        "--chunk-rows", type=int, default=32, help="queries that step's peer compares at once (32)"
+    )
     return parser
 
 
@@ -99,6 +104,17 @@ def _objectives(options: argparse.Namespace) -> Report:
         )
 
 
+def _step(options: argparse.Namespace) -> Report:
+    from bench import step
+
+    return step.run(
+        batch=options.batch,
+        dimensions=options.dimensions,
+        chunk_rows=options.chunk_rows,
+        rounds=options.rounds,
+    )
+
+
 _SPEED = ("m2e", "e2m", "logmel")
 _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "m2e": _m2e,
@@ -106,6 +122,7 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "logmel": _logmel,
     "estimate": _estimate,
     "objectives": _objectives,
+    "step": _step,
 }
 
 
