@@ -210,7 +210,9 @@ def test_stacked_runs_equal_runs_one_by_one(weight: float) -> None:
     rng = np.random.default_rng(2)
     sides = [[_encoded(_encodings(rng, 6, 4)) for _ in range(3)] for _ in range(2)]
     maps = [torch.from_numpy(rng.normal(size=(3, 4, 4))) for _ in range(2)]
-    music, emotion = (Encoded(*(torch.stack(part) for part in zip(*side))) for side in sides)
+    music, emotion = (
+        Encoded(*(torch.stack(part) for part in zip(*side, strict=True))) for side in sides
+    )
     stacked = published_composite_loss(
         music, emotion, (maps[0], maps[1]), weight=weight, margin=torch.tensor([0.4, 1.0, 2.0])
     )
