@@ -3,7 +3,9 @@
 Every KL matrix here is the query-first KL(N_i ‖ N_j) of batch item i of one modality and j of the
 other, through the same expansion into inner products that the search uses, so that nothing of the
 size B x B x D is ever made. Runs that train together may be stacked: wherever (B, D) is written,
-(R, B, D) is taken too, and where one number is returned, (R,) are. CCA has a module of its own.
+(R, B, D) is taken too, and where one number is returned, (R,) are; that stands in for torch's vmap,
+which the closed forms do not take, nor can their gradients be differentiated again. CCA has a
+module of its own.
 """
 
 from __future__ import annotations
