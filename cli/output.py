@@ -37,13 +37,34 @@ def print_figures(figures: Figures) -> None:
     ]
     sys.stdout.write(f"On {retrieval['items']} held-out pieces:\n")
     print_table(["", "MRR", "AR", "recall@10"], rows)
-    axes = [
+    axes = [("arousal", figures["arousal"]), ("valence", figures["valence"])]
+    print_table(
+        ["each half second", "RMSE", "in 68 % band", "in 90 % band"],
         [
-            name,
-            f"{error['rmse']:.3f}",
-            f"{error['spearman']:.2f}",
-            f"{100 * error['covered']:.0f} %",
-        ]
-        for name, error in (("arousal", figures["arousal"]), ("valence", figures["valence"]))
-    ]
-    print_table(["estimate", "RMSE", "Spearman of means", "within 1 sd"], axes)
+            [
+                name,
+                f"{error['rmse']:.3f}",
+                _percent(error["covered"]),
+                _percent(error["covered_90"]),
+            ]
+            for name, error in axes
+        ],
+    )
+    print_table(
+        ["mean of a piece", "RMSE", "R²", "CCC", "Spearman", "in 90 % band"],
+        [
+            [
+                name,
+                f"{error['rmse_of_means']:.3f}",
+                f"{error['r2']:.2f}",
+                f"{error['ccc']:.2f}",
+                f"{error['spearman']:.2f}",
+                _percent(error["means_covered_90"]),
+            ]
+            for name, error in axes
+        ],
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

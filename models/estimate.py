@@ -29,7 +29,9 @@ class EstimateCalibration:
 
     ``weight`` (λ) and ``temperature`` sharpen the softmax over references; ``slope`` and
     ``intercept`` undo its pull to the middle; ``spread`` scales the references' weighted standard
-    deviation to the errors seen, and ``floor`` is the least standard deviation given.
+    deviation to the errors seen, and ``floor`` is the least standard deviation given. ``overall``
+    scales the mean of the steps' deviations to the errors of whole recordings, whose steps err
+    neither independently nor as one.
     """
 
     weight: float
@@ -38,6 +40,7 @@ class EstimateCalibration:
     intercept: tuple[float, float]
     spread: tuple[float, float]
     floor: tuple[float, float]
+    overall: tuple[float, float] = (1.0, 1.0)
 
     def as_json(self) -> dict[str, object]:
         """Return a dictionary that :meth:`from_json` reads."""
@@ -46,7 +49,7 @@ class EstimateCalibration:
     @classmethod
     def from_json(cls, fields: dict[str, object]) -> EstimateCalibration:
         """Rebuild a calibration from a manifest."""
-        pairs = ("slope", "intercept", "spread", "floor")
+        pairs = ("slope", "intercept", "spread", "floor", "overall")
         return cls(**{k: tuple(v) if k in pairs else v for k, v in fields.items()})  # type: ignore[arg-type]
 
 
@@ -101,7 +104,7 @@ class Estimator:
         values, sd = self._calibrated(mean, spread)
         curve, curve_sd = _join_windows(values, sd, starts_s, duration_s)
         valence, arousal = curve.mean(axis=0)
-        valence_sd, arousal_sd = curve_sd.mean(axis=0)
+        valence_sd, arousal_sd = curve_sd.mean(axis=0) * self.calibration.overall
         return Estimate(
             Curve(curve),
             curve_sd,

@@ -118,8 +118,12 @@ def test_train_writes_a_bundle_and_reports_chance(
     assert "chance" in printed
     assert main([*evaluate, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert figures["retrieval"] == bundle.manifest.metrics["retrieval"]
-    assert figures["id"] == bundle.id
+    assert figures == {"bundle": str(deaf_bundle), "id": bundle.id, **bundle.manifest.metrics}
+    for axis in ("arousal", "valence"):  # to the last digit, and all of them
+        assert {"rmse_of_means", "r2", "ccc", "covered_90", "means_covered_90"} <= set(
+            figures[axis]
+        )
+        assert f"{figures[axis]['ccc']:.2f}" in printed
 
 
 def test_training_again_gives_the_same_bundle(

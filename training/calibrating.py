@@ -15,14 +15,16 @@ from models.bundle import encode_sequences
 from models.calibration import Direction, PairSample
 from models.curve import CURVE_RATE_HZ
 from models.encoders import Tower
-from models.estimate import EstimateCalibration, Estimator
+from models.estimate import Estimate, EstimateCalibration, Estimator
 from models.similarity import Encodings, correlation, kl_divergence
 from models.windows import window_starts_s
+from training.estimate_metrics import BAND_90
 from training.evaluation import encode_examples
 from training.examples import Example
 
 _TEMPERATURES = (0.02, 0.035, 0.06)
-_FLOOR_SHARE = 0.25
+_HELD_BY_BAND = 0.9
+_LEAST_SPREAD = 1e-6
 _PRIOR_PIECES = 100
 """So many pieces' worth of belief that a trained estimate needs no line: a few validation pieces
 must not bend it."""
@@ -40,13 +42,13 @@ def calibrate_estimate(
     weight: float,
     divergence_scale: float,
 ) -> EstimateCalibration:
-    """Fit the estimate's temperature, line and spread to the validation pieces' curves.
+    """Fit the estimate's temperature, line and bands to the validation pieces' curves.
 
     The temperature is the one whose line leaves the least squared error over arousal and valence,
     each relative to its variance.
     """
     heard = [_encode_example(music, example) for example in validation]
-    truth = np.concatenate([example.curve.values[: _steps(example)] for example in validation])
+    truths = [example.curve.values[: _steps(example)] for example in validation]
     best: tuple[float, EstimateCalibration] | None = None
     for temperature in _TEMPERATURES:
         plain = EstimateCalibration(
@@ -54,55 +56,87 @@ def calibrate_estimate(
         )
         estimator = Estimator(references, reference_curves, plain, divergence_scale)
         estimates = [
-            estimator.estimate(windows, starts_s, _steps(example) / CURVE_RATE_HZ)
-            for example, (windows, starts_s) in zip(validation, heard, strict=True)
+            estimator.estimate(windows, starts_s, len(truth) / CURVE_RATE_HZ)
+            for truth, (windows, starts_s) in zip(truths, heard, strict=True)
         ]
-        values = np.concatenate([estimate.curve.values for estimate in estimates])
-        spread = np.concatenate([estimate.sd for estimate in estimates])
-        error, fitted = _fit_line(plain, values, spread, truth, len(validation))
+        error, fitted = fit_estimate(plain, estimates, truths)
         if best is None or error < best[0]:
             best = error, fitted
     assert best is not None
     return best[1]
 
 
-def _fit_line(
-    plain: EstimateCalibration,
-    values: Floats64,
-    spread: Floats64,
-    truth: Floats64,
-    pieces: int,
+def fit_estimate(
+    plain: EstimateCalibration, estimates: list[Estimate], truths: list[Floats64]
 ) -> tuple[float, EstimateCalibration]:
-    """Return the relative squared error of the line through each axis, and the line.
+    """Fit line and bands to estimates made with ``plain``, which changes nothing itself.
 
-    The line is the least-squares one, drawn towards the identity by the prior's share of pieces.
+    ``truths`` are the annotations (T, 2) of the same steps. Returns the squared error of the lines,
+    relative to the annotations' variance and summed over both axes, and the fitted calibration.
+    """
+    values = np.concatenate([estimate.curve.values for estimate in estimates])
+    spread = np.concatenate([estimate.sd for estimate in estimates])
+    truth = np.concatenate(truths)
+    ends = np.cumsum([len(part) for part in truths])[:-1]
+    axes, relative = [], 0.0
+    for axis in (0, 1):
+        slope, intercept = _line(values[:, axis], truth[:, axis], len(truths))
+        errors = np.clip(slope * values[:, axis] + intercept, -1.0, 1.0) - truth[:, axis]
+        factor, floor = _band(errors, spread[:, axis], len(truths))
+        axes.append((slope, intercept, factor, floor, _overall(np.split(errors, ends))))
+        relative += _mean_square(errors) / max(float(truth[:, axis].var()), 1e-12)
+    slopes, intercepts, factors, floors, overall = zip(*axes, strict=True)
+    return relative, replace(
+        plain,
+        slope=slopes,
+        intercept=intercepts,
+        spread=factors,
+        floor=floors,
+        overall=overall,
+    )
+
+
+def _line(values: Floats64, truth: Floats64, pieces: int) -> tuple[float, float]:
+    """Return slope and intercept of the least-squares line, drawn towards the identity.
+
+    The identity counts as the prior's number of pieces.
     """
     evidence = pieces / (pieces + _PRIOR_PIECES)
-    slopes, intercepts, spreads, floors, error = [], [], [], [], 0.0
-    for axis in (0, 1):
-        x, y = values[:, axis], truth[:, axis]
-        variance = float(x.var())
-        # An axis that the model cannot hear gets a flat line, never one that turns it round.
-        fitted_slope = (
-            max(float(np.cov(x, y, bias=True)[0, 1]) / variance, 0.0) if variance > 0 else 0.0
-        )
-        slope = evidence * fitted_slope + (1 - evidence)
-        intercept = evidence * float(y.mean() - slope * x.mean())
-        residual = float(np.mean((slope * x + intercept - y) ** 2))
-        mean_square_spread = float(np.mean(spread[:, axis] ** 2))
-        slopes.append(slope)
-        intercepts.append(intercept)
-        spreads.append(float(np.sqrt(residual / max(mean_square_spread, 1e-12))))
-        floors.append(_FLOOR_SHARE * float(np.sqrt(residual)))
-        error += residual / max(float(y.var()), 1e-12)
-    fitted = replace(
-        plain,
-        slope=(slopes[0], slopes[1]),
-        intercept=(intercepts[0], intercepts[1]),
-        spread=(spreads[0], spreads[1]),
-        floor=(floors[0], floors[1]),
+    variance = float(values.var())
+    # An axis that the model cannot hear gets a flat line, never one that turns it round.
+    fitted = (
+        max(float(np.cov(values, truth, bias=True)[0, 1]) / variance, 0.0) if variance > 0 else 0.0
     )
-    return error, fitted
+    slope = evidence * fitted + (1 - evidence)
+    return slope, evidence * float(truth.mean() - slope * values.mean())
+
+
+def _band(errors: Floats64, spread: Floats64, pieces: int) -> tuple[float, float]:
+    """Return what scales the references' spread, and the least standard deviation given.
+
+    Both are such that 1.645 standard deviations hold 90 % of the errors (N,) of validation steps,
+    and a little more, as in split conformal prediction (J. Lei et al., "Distribution-free
+    predictive inference for regression", JASA 113, 2018): of n pieces the (n + 1)/n · 0.9 quantile.
+    Steps of one piece err together, so that it is pieces that count. The least is what the usual
+    spread (N,) gives: where the references agree better, estimates are hardly better, and where
+    they disagree, worse.
+    """
+    usual = max(float(np.sqrt(_mean_square(spread))), _LEAST_SPREAD)
+    ratios = np.abs(errors) / np.maximum(spread, usual)
+    level = min(_HELD_BY_BAND * (pieces + 1) / pieces, 1.0)
+    factor = float(np.quantile(ratios, level, method="inverted_cdf")) / BAND_90
+    return factor, factor * usual
+
+
+def _overall(errors: list[Floats64]) -> float:
+    """Return the error of whole pieces as a share of that of their steps, both root mean square."""
+    of_steps = _mean_square(np.concatenate(errors))
+    of_pieces = _mean_square(np.array([part.mean() for part in errors]))
+    return float(np.sqrt(of_pieces / of_steps)) if of_steps > 0 else 1.0
+
+
+def _mean_square(values: Floats64) -> float:
+    return float(np.mean(values**2))
 
 
 def sample_pairs(

@@ -8,17 +8,15 @@ from typing import TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from models.bundle import Bundle, Manifest, ReferenceCurve, encode_sequences
 from models.calibration import SimilarityCalibration
 from models.curve import CURVE_RATE_HZ
 from models.encoders import EncoderKind
 from models.frontends import Frontend
-from models.windows import window_starts_s
 from training.calibrating import calibrate_estimate, sample_pairs
 from training.corpora.corpus import Corpus, CorpusError, Split, split_ids
+from training.estimate_metrics import AxisError, Judged, axis_error
 from training.evaluation import Evaluation, evaluate_retrieval
 from training.examples import Example, aligned_examples
 from training.features import Features
@@ -27,19 +25,6 @@ from training.recipes import Recipe
 from training.trainer import train_towers, training_device
 
 _SMALLEST_CORPUS = 10
-
-
-class AxisError(TypedDict):
-    """How far estimates are from annotations on one axis, over held-out pieces.
-
-    ``rmse`` is over all 2 Hz steps on the signed scale; ``spearman`` between the pieces' means
-    (0 where all estimates are one); ``covered`` the share of steps within one standard deviation
-    (0.68 where errors are Gaussian).
-    """
-
-    rmse: float
-    spearman: float
-    covered: float
 
 
 class Figures(TypedDict):
@@ -217,36 +202,22 @@ def evaluate_bundle(bundle: Bundle, test: list[Example]) -> Figures:
         weight=bundle.manifest.weight,
         divergence_scale=bundle.manifest.divergence_scale,
     )
-    estimates = [_estimate(bundle, example) for example in test]
-    valence, arousal = (_axis_error(estimates, axis) for axis in (0, 1))
+    judged = [_judged(bundle, example) for example in test]
+    valence, arousal = (axis_error(judged, axis) for axis in (0, 1))
     return {"retrieval": retrieval, "arousal": arousal, "valence": valence}
 
 
-_Arrays = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-
-
-def _estimate(bundle: Bundle, example: Example) -> _Arrays:
-    """Return the estimated curve, its standard deviation and the annotation, each (T, 2)."""
+def _judged(bundle: Bundle, example: Example) -> Judged:
     encoded = bundle.encode_features(example.features, example.duration_s)
-    estimate = bundle.estimator.estimate(
-        encoded.encodings, window_starts_s(example.duration_s), example.duration_s
-    )
+    estimate = bundle.estimator.estimate(encoded.encodings, encoded.starts_s, example.duration_s)
     steps = min(round(example.duration_s * CURVE_RATE_HZ), len(example.curve.values))
-    return estimate.curve.values[:steps], estimate.sd[:steps], example.curve.values[:steps]
-
-
-def _axis_error(estimates: list[_Arrays], axis: int) -> AxisError:
-    value, sd, truth = (
-        np.concatenate([part[:, axis] for part in column])
-        for column in zip(*estimates, strict=True)
+    return Judged(
+        estimate.curve.values[:steps],
+        estimate.sd[:steps],
+        example.curve.values[:steps],
+        estimate.overall,
+        estimate.overall_sd,
     )
-    means = np.array([(v[:, axis].mean(), t[:, axis].mean()) for v, _, t in estimates])
-    told_apart = bool((np.ptp(means, axis=0) > 0).all())
-    return {
-        "rmse": float(np.sqrt(np.mean((value - truth) ** 2))),
-        "spearman": float(spearmanr(means[:, 0], means[:, 1])[0]) if told_apart else 0.0,
-        "covered": float(np.mean(np.abs(value - truth) <= sd)),
-    }
 
 
 def _checked_examples(

@@ -18,7 +18,9 @@ from models.similarity import Encodings, composite_similarity
 from models.windows import window_starts_s
 
 PLAIN = EstimateCalibration(0.4, 0.2, (1.0, 1.0), (0.0, 0.0), (1.0, 1.0), (0.0, 0.0))
-FITTED = EstimateCalibration(0.7, 0.1, (1.3, 0.8), (-0.1, 0.05), (0.9, 1.4), (0.05, 0.08))
+FITTED = EstimateCalibration(
+    0.7, 0.1, (1.3, 0.8), (-0.1, 0.05), (0.9, 1.4), (0.05, 0.08), (0.8, 0.95)
+)
 SCALE = 0.05
 
 
@@ -79,7 +81,8 @@ def test_against_loops(calibration: EstimateCalibration, duration_s: float) -> N
                 assert found.curve.values[step, axis] == pytest.approx(value / nearness, abs=1e-9)
                 assert found.sd[step, axis] == pytest.approx(deviation / nearness, abs=1e-6)
     assert found.overall == pytest.approx(tuple(found.curve.values.mean(axis=0)))
-    assert found.overall_sd == pytest.approx(tuple(found.sd.mean(axis=0)))
+    expected_sd = [found.sd[:, axis].mean() * calibration.overall[axis] for axis in (0, 1)]
+    assert found.overall_sd == pytest.approx(expected_sd)
 
 
 @settings(max_examples=60)

@@ -72,8 +72,37 @@ def test_estimates_follow_held_out_curves(
     _, figures, _, _ = trained
     for axis in (figures["arousal"], figures["valence"]):
         assert axis["spearman"] > 0.5
-        assert 0.4 < axis["covered"] < 0.95
-        assert axis["rmse"] < 0.6
+        assert axis["r2"] > 0.2
+        assert axis["ccc"] > 0.4
+        assert 0.4 < axis["covered"] < axis["covered_90"] <= 1
+        assert axis["rmse_of_means"] < axis["rmse"] < 0.6
+
+
+def test_reported_errors_are_those_of_the_answers(
+    trained: tuple[Bundle, Figures, Corpus, Features],
+) -> None:
+    bundle, figures, corpus, features = trained
+    test_ids = split_ids([piece.id for piece in corpus.pieces], 3, 0.75).test
+    curves = {piece.id: piece.curve for piece in corpus.pieces}
+    for column, axis in enumerate(("valence", "arousal")):
+        squares, within, off, inside, truths = [], [], [], [], []
+        for piece_id in test_ids:
+            heard = bundle.encode_features(features[piece_id], 45.0)
+            answer = bundle.estimator.estimate(heard.encodings, heard.starts_s, 45.0)
+            truth = curves[piece_id].values[:, column]
+            for step in range(90):
+                error = abs(answer.curve.values[step, column] - truth[step])
+                squares.append(error**2)
+                within.append(error <= 1.645 * answer.sd[step, column])
+            off.append(answer.overall[column] - sum(truth) / 90)
+            inside.append(abs(off[-1]) <= 1.645 * answer.overall_sd[column])
+            truths.append(sum(truth) / 90)
+        reported = figures[axis]  # type: ignore[literal-required]
+        assert reported["rmse"] == pytest.approx(np.sqrt(np.mean(squares)))
+        assert reported["covered_90"] == pytest.approx(np.mean(within))
+        assert reported["rmse_of_means"] == pytest.approx(np.sqrt(np.mean(np.square(off))))
+        assert reported["r2"] == pytest.approx(1 - np.mean(np.square(off)) / np.var(truths))
+        assert reported["means_covered_90"] == pytest.approx(np.mean(inside))
 
 
 def test_bundle_keeps_its_figures_and_evaluates_to_the_same(
