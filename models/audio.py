@@ -1,4 +1,4 @@
-"""Untrusted bytes in, a mono 16 kHz waveform out: the one audio path of training and service.
+"""Untrusted bytes in, a mono waveform out: the one audio path of training and service.
 
 FFmpeg (through PyAV) decodes at the native rate and soxr resamples: FFmpeg's own resampler, as
 PyAV configures it, aliases audibly. Demuxers are whitelisted, since some of FFmpeg's (concat, hls)
@@ -22,7 +22,7 @@ from models.framing import is_cut_off, mp3_counts_frames
 SAMPLE_RATE_HZ = 16_000
 MAX_AUDIO_S = 3_600.0
 SHORTEST_AUDIO_SAMPLES = 15_600
-"""Samples that one 0.96 s patch needs: 95 hops of 10 ms and one window of 25 ms."""
+"""Samples at 16 kHz that one 0.96 s patch needs: 95 hops of 10 ms and one window of 25 ms."""
 
 AUDIO_SUFFIXES = frozenset(
     {
@@ -73,17 +73,23 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A decoded recording: ``waveform`` (samples,) float32 mono at 16 kHz, and its file."""
+    """A decoded recording: ``waveform`` (samples,) float32 mono, and its file.
+
+    ``waveform_rate_hz`` is what the frontend asked for, ``sample_rate_hz`` the file's own rate.
+    """
 
     waveform: NDArray[np.float32]
     duration_s: float
     sample_rate_hz: int
     channels: int
     format: str
+    waveform_rate_hz: int = SAMPLE_RATE_HZ
 
 
-def decode(file: BinaryIO | bytes, *, max_duration_s: float = MAX_AUDIO_S) -> Recording:
-    """Decode a recording from a seekable file or from bytes.
+def decode(
+    file: BinaryIO | bytes, *, rate_hz: int = SAMPLE_RATE_HZ, max_duration_s: float = MAX_AUDIO_S
+) -> Recording:
+    """Decode a recording from a seekable file or from bytes, to a waveform at ``rate_hz``.
 
     Channels are averaged. Decoding stops as soon as ``max_duration_s`` is passed, whatever the
     header promises, so that a small file cannot unfold into hours.
@@ -103,7 +109,7 @@ def decode(file: BinaryIO | bytes, *, max_duration_s: float = MAX_AUDIO_S) -> Re
         with av.open(
             stream, mode="r", metadata_errors="replace", options={"format_whitelist": _DEMUXERS}
         ) as container:
-            return _decode_container(container, counts_frames, max_duration_s)
+            return _decode_container(container, counts_frames, rate_hz, max_duration_s)
     except (av.error.FFmpegError, EOFError) as error:
         raise AudioError(
             "audio_unreadable",
@@ -113,16 +119,19 @@ def decode(file: BinaryIO | bytes, *, max_duration_s: float = MAX_AUDIO_S) -> Re
 
 
 def _decode_container(
-    container: av.container.InputContainer, counts_frames: bool, max_duration_s: float
+    container: av.container.InputContainer,
+    counts_frames: bool,
+    rate_hz: int,
+    max_duration_s: float,
 ) -> Recording:
     if not container.streams.audio:
         raise AudioError("audio_unreadable", "the file has no audio stream")
     track = container.streams.audio[0]
     if track.codec_context is None:
         raise AudioError("audio_unreadable", "nothing here can decode the codec of its sound")
-    rate_hz, channels = track.rate, track.channels
-    if rate_hz not in _NATIVE_RATES_HZ:
-        raise AudioError("audio_unreadable", f"a sample rate of {rate_hz} Hz cannot be used")
+    native_hz, channels = track.rate, track.channels
+    if native_hz not in _NATIVE_RATES_HZ:
+        raise AudioError("audio_unreadable", f"a sample rate of {native_hz} Hz cannot be used")
     if not 1 <= channels <= _MOST_CHANNELS:
         raise AudioError(
             "audio_unreadable", f"{channels} channels cannot be used: send 1 to {_MOST_CHANNELS}"
@@ -131,22 +140,22 @@ def _decode_container(
     if declared_s is not None and declared_s > max_duration_s + 1:
         raise _too_long(max_duration_s)
 
-    resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    resampler = soxr.ResampleStream(native_hz, rate_hz, 1, dtype="float32", quality="HQ")
     native_samples = 0
     chunks: list[NDArray[np.float32]] = []
     for mono in _mono_blocks(container, track):
         native_samples += len(mono)
-        if native_samples > max_duration_s * rate_hz:
+        if native_samples > max_duration_s * native_hz:
             raise _too_long(max_duration_s)
         chunks.append(resampler.resample_chunk(mono))
     chunks.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
     waveform = np.concatenate(chunks)
-    duration_s = native_samples / rate_hz
+    duration_s = native_samples / native_hz
 
     if native_samples == 0:
         raise AudioError("audio_unreadable", "no sample of the file could be decoded")
     _refuse_truncated(declared_s, duration_s)
-    if len(waveform) < SHORTEST_AUDIO_SAMPLES:
+    if len(waveform) < SHORTEST_AUDIO_SAMPLES * rate_hz // SAMPLE_RATE_HZ:
         raise AudioError(
             "audio_too_short",
             f"the recording lasts {duration_s:.3f} s, shorter than one patch of analysis: "
@@ -157,7 +166,7 @@ def _decode_container(
             "audio_silent",
             "the recording is silent (the average of its channels stays below -80 dBFS)",
         )
-    return Recording(waveform, duration_s, rate_hz, channels, container.format.name)
+    return Recording(waveform, duration_s, native_hz, channels, container.format.name, rate_hz)
 
 
 def _mono_blocks(

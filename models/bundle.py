@@ -24,7 +24,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from models.audio import Recording
+from models.audio import SAMPLE_RATE_HZ, Recording
 from models.calibration import DIRECTIONS, Direction, PairSample, SimilarityCalibration
 from models.checksum import file_sha256
 from models.curve import CURVE_RATE_HZ, Curve, CurveWindow
@@ -130,16 +130,27 @@ class Bundle:
             manifest.divergence_scale,
         )
 
+    @property
+    def hearing_rate_hz(self) -> int:
+        """The rate that recordings must be decoded to for :meth:`encode_recording`."""
+        return SAMPLE_RATE_HZ if self.frontend is None else self.frontend.sample_rate_hz
+
     def encode_recording(self, recording: Recording) -> EncodedRecording:
         """Encode a recording window by window, through the frontend and the music tower.
 
         Raises:
             BundleError: the model was trained on precomputed features and has no frontend.
+            ValueError: the recording was decoded to another rate than :attr:`hearing_rate_hz`.
         """
         if self.frontend is None:
             raise BundleError(
                 "this bundle was trained on precomputed features and has no frontend: it cannot "
                 "hear recordings; train with --frontend"
+            )
+        if recording.waveform_rate_hz != self.hearing_rate_hz:
+            raise ValueError(
+                f"a waveform at {recording.waveform_rate_hz} Hz, where the frontend hears "
+                f"{self.hearing_rate_hz} Hz"
             )
         features = self.frontend.features(recording.waveform)
         return self.encode_features(features, recording.duration_s)

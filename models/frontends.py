@@ -1,4 +1,4 @@
-"""Frontends: a 16 kHz waveform becomes one feature vector per 0.96 s patch.
+"""Frontends: a waveform becomes one feature vector per 0.96 s patch.
 
 A frontend sees one recording at a time and works through it in blocks of a fixed shape, so that
 the same samples give the same bits whatever else is being processed.
@@ -6,8 +6,10 @@ the same samples give the same bits whatever else is being processed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from models import vggish
+from models.audio import SAMPLE_RATE_HZ
 from models.checksum import file_sha256
 from models.logmel import MEL_BANDS, PATCH_FRAMES, VGGISH_LOG_OFFSET, log_mel_patches
+from models.opensmile_columns import OPENSMILE_COLUMNS
 
 _BLOCK_PATCHES = 16
 _EXTERNAL_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -33,14 +37,18 @@ class Frontend(Protocol):
 
     @property
     def name(self) -> str:
-        """``logmel``, ``vggish`` or ``onnx``."""
+        """``logmel``, ``vggish``, ``onnx`` or ``opensmile``."""
 
     @property
     def feature_size(self) -> int:
         """F."""
 
+    @property
+    def sample_rate_hz(self) -> int:
+        """What the waveform's rate must be."""
+
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn (samples,) at 16 kHz mono into (T, F) float32, T ≥ 1 from 15,600 samples on."""
+        """Turn (samples,) mono into (T, F) float32, T ≥ 1 from 0.975 s on."""
 
     def identity(self) -> dict[str, str | int | float]:
         """Return what a bundle's manifest records: equal identities give equal features."""
@@ -54,6 +62,7 @@ class LogMelFrontend:
 
     name = "logmel"
     feature_size = 2 * MEL_BANDS
+    sample_rate_hz = SAMPLE_RATE_HZ
 
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`Frontend`; columns 0-63 are means, 64-127 standard deviations."""
@@ -74,6 +83,7 @@ class VGGishFrontend:
 
     name = "vggish"
     feature_size = 128
+    sample_rate_hz = SAMPLE_RATE_HZ
 
     def __init__(self, weights: Path | None = None) -> None:
         """Load the weights from a safetensors file, by default the official ones."""
@@ -109,6 +119,7 @@ class OnnxFrontend:
     """
 
     name = "onnx"
+    sample_rate_hz = SAMPLE_RATE_HZ
 
     def __init__(self, graph: Path) -> None:
         """Open the graph and try it on one patch.
@@ -167,21 +178,69 @@ class OnnxFrontend:
         return answer
 
 
+class OpensmileFrontend:
+    """openSMILE's descriptors as in DEAM's table of features; needs the extra ``opensmile``.
+
+    Columns are those of :data:`models.opensmile_columns.OPENSMILE_COLUMNS`, in their order.
+    """
+
+    name = "opensmile"
+    feature_size = len(OPENSMILE_COLUMNS)
+
+    def __init__(self) -> None:
+        """Look for openSMILE.
+
+        Raises:
+            FrontendError: the package is not installed.
+        """
+        try:
+            from models.opensmile_descriptors import DESCRIPTOR_RATE_HZ, PatchDescriptors
+        except ModuleNotFoundError as error:
+            raise FrontendError(
+                "the frontend 'opensmile' needs the package opensmile, which is not installed: "
+                "pip install 'circumplex[opensmile]' (a separate choice, since its licence allows "
+                "research and personal use only)"
+            ) from error
+        self.sample_rate_hz = DESCRIPTOR_RATE_HZ
+        self._describe = PatchDescriptors(OPENSMILE_COLUMNS)
+
+    def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See :class:`Frontend`."""
+        return self._describe(waveform)
+
+    def identity(self) -> dict[str, str | int | float]:
+        """See :class:`Frontend`."""
+        return {
+            "name": self.name,
+            "feature_size": self.feature_size,
+            "version": 1,
+            "columns_sha256": hashlib.sha256("\n".join(OPENSMILE_COLUMNS).encode()).hexdigest(),
+            "sample_rate_hz": self.sample_rate_hz,
+            "opensmile": metadata.version("opensmile"),
+        }
+
+    def save(self, folder: Path) -> list[str]:  # noqa: ARG002
+        """See :class:`Frontend`: there is nothing to write."""
+        return []
+
+
 def build_frontend(name: str, weights: Path | None = None) -> Frontend:
-    """Build the frontend a user names: ``logmel``, ``vggish`` or the path of an ``.onnx`` file.
+    """Build the frontend a user names, or that of an ``.onnx`` file by its path.
 
     Raises:
-        FrontendError: there is no such frontend.
+        FrontendError: there is no such frontend, or what it needs is not installed.
         models.vggish.WeightsError: VGGish's weights cannot be had.
     """
     if name == "logmel":
         return LogMelFrontend()
     if name == "vggish":
         return VGGishFrontend(vggish.official_weights(weights))
+    if name == "opensmile":
+        return OpensmileFrontend()
     if name.endswith(".onnx"):
         return OnnxFrontend(Path(name))
     raise FrontendError(
-        f"unknown frontend '{name}': use logmel, vggish or the path of a .onnx file"
+        f"unknown frontend '{name}': use logmel, vggish, opensmile or the path of a .onnx file"
     )
 
 

@@ -143,7 +143,7 @@ def _hear(path: Path, bundle: Bundle, encoded: frozenset[str], max_audio_s: floa
                 return _Known(sha256)
             size_bytes = file.seek(0, os.SEEK_END)
             file.seek(0)
-            recording = decode(file, max_duration_s=max_audio_s)
+            recording = decode(file, rate_hz=bundle.hearing_rate_hz, max_duration_s=max_audio_s)
     except AudioError as error:
         return _Failed(str(error))
     except OSError as error:

@@ -117,7 +117,11 @@ class LiveService:
         started_s = time.perf_counter()
         searcher = self.searcher
         try:
-            recording = decode(audio, max_duration_s=self.settings.max_audio_s)
+            recording = decode(
+                audio,
+                rate_hz=searcher.bundle.hearing_rate_hz,
+                max_duration_s=self.settings.max_audio_s,
+            )
         except AudioError as error:
             raise AudioRefusedError(error) from error
         heard = searcher.hear(recording)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -83,14 +83,18 @@ def load_unlabelled(path: Path, frontend: Frontend | None, cache: Path) -> Featu
     return extract_recordings(recordings, frontend, cache)
 
 
-def load_features(path: Path) -> Features:
+def load_features(path: Path, columns: Sequence[str] | None = None) -> Features:
     """Read precomputed features: CSV (id, then one vector) or NPZ (id → (T, F)).
 
+    Of a CSV, ``columns`` are taken by the names in its first line, in the order given (default:
+    all, as they come); an NPZ has no names, and is taken as it is.
+
     Raises:
-        CorpusError: the file cannot be read, a row has another length or a value is not finite.
+        CorpusError: the file cannot be read, lacks a column, a row has another length or a value is
+            not finite.
     """
     try:
-        features = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
+        features, names = (_read_npz(path), None) if path.suffix == ".npz" else _read_csv(path)
     except (OSError, ValueError, KeyError) as error:
         raise CorpusError(f"{path}: {error}: expected a CSV of id,f1,f2,... or an NPZ") from error
     if not features:
@@ -101,7 +105,9 @@ def load_features(path: Path) -> Features:
     for piece_id, array in features.items():
         if not np.isfinite(array).all():
             raise CorpusError(f"{path}: the features of {piece_id} are not finite")
-    return features
+    if columns is None or names is None:
+        return features
+    return _chosen(features, names, columns, path)
 
 
 def _refuse_missing_recordings(corpus: Corpus) -> None:
@@ -124,7 +130,7 @@ def _cached_features(
         stored: NDArray[np.float32] = np.load(cached)
         return stored
     try:
-        features = frontend.features(decode(content).waveform)
+        features = frontend.features(decode(content, rate_hz=frontend.sample_rate_hz).waveform)
     except AudioError as error:
         raise CorpusError(f"{path}: {error}") from error
     # Two pieces may be one recording, and two trainings may share a cache.
@@ -153,8 +159,23 @@ def _read_npz(path: Path) -> Features:
         return {name: np.atleast_2d(np.asarray(arrays[name], np.float32)) for name in arrays.files}
 
 
-def _read_csv(path: Path) -> Features:
+def _read_csv(path: Path) -> tuple[Features, list[str]]:
+    """Return one (1, F) vector an id, and the names of the F columns in the first line."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
-        next(rows, None)
-        return {row[0]: np.array([row[1:]], np.float32) for row in rows if row}
+        names = [name.strip() for name in next(rows, [])[1:]]
+        return {row[0]: np.array([row[1:]], np.float32) for row in rows if row}, names
+
+
+def _chosen(features: Features, names: list[str], columns: Sequence[str], path: Path) -> Features:
+    size = next(iter(features.values())).shape[1]
+    if len(names) != size:
+        raise CorpusError(f"{path}: {len(names)} columns have names, its rows {size} values")
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise CorpusError(
+            f"{path} lacks {len(missing)} of the {len(columns)} columns that the frontend gives: "
+            f"{first_few(missing)}"
+        )
+    places = [names.index(column) for column in columns]
+    return {piece_id: array[:, places] for piece_id, array in features.items()}

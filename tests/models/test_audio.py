@@ -166,6 +166,20 @@ class TestFormats:
         assert np.argmax(amplitudes) == 440
         assert amplitudes[440] == pytest.approx(0.5, rel=0.001)
 
+    @pytest.mark.parametrize("native_hz", [22_050, 44_100, 48_000])
+    def test_any_rate_is_brought_to_the_rate_asked_for(self, native_hz: int) -> None:
+        samples = sine(native_hz, 2.0, frequency_hz=9_000.0)
+        recording = decode(wav(samples, native_hz), rate_hz=44_100)
+        assert (recording.sample_rate_hz, recording.waveform_rate_hz) == (native_hz, 44_100)
+        assert recording.duration_s == 2.0
+        assert abs(len(recording.waveform) - 88_200) <= 1
+        middle = recording.waveform[22_050:66_150]
+        amplitudes = 2 * np.abs(np.fft.rfft(middle)) / len(middle)
+        assert np.argmax(amplitudes) == 9_000  # which 16 kHz cannot hold
+        assert amplitudes[9_000] == pytest.approx(0.5, rel=0.001)
+        if native_hz == 44_100:
+            assert np.array_equal(recording.waveform, samples)
+
     @pytest.mark.parametrize("rate_hz", [1, 999, 3_000_000])
     def test_an_absurd_rate_is_refused(self, rate_hz: int) -> None:
         assert refusal(wav(noise(40_000), rate_hz)) == "audio_unreadable"
@@ -236,6 +250,11 @@ class TestLength:
         assert SHORTEST_AUDIO_SAMPLES == 15_600
         assert len(decode(wav(noise(15_600))).waveform) == 15_600
         assert refusal(wav(noise(15_599))) == "audio_too_short"
+
+    def test_one_patch_is_enough_at_another_rate(self) -> None:
+        assert len(decode(wav(noise(42_997), 44_100), rate_hz=44_100).waveform) == 42_997
+        with pytest.raises(AudioError, match=r"0\.975 s"):
+            decode(wav(noise(42_996), 44_100), rate_hz=44_100)
 
     @pytest.mark.parametrize("samples", [1, 2, 160, 8_000])
     def test_short(self, samples: int) -> None:
