@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from bench.timing import Report
 from models.encoders import EncoderKind
 
-_ENCODERS: tuple[EncoderKind, ...] = ("mlp", "bigru")
+_ENCODERS: tuple[EncoderKind, ...] = ("mlp", "bigru", "attention")
 _VGMIDI = Path("../shared/data/vgmidi")
 
 
@@ -50,7 +50,20 @@ def _parser() -> argparse.ArgumentParser:
         "--data", type=Path, default=_VGMIDI, help=f"VGMIDI's folder (default: {_VGMIDI})"
     )
     parser.add_argument(
-        "--encoder", choices=_ENCODERS, help="of the music tower (default: all that are compared)"
+        "--encoder",
+        nargs="+",
+        choices=_ENCODERS,
+        help="of the music tower (default: all that are compared)",
+    )
+    parser.add_argument("--folds", type=int, default=5, help="of estimate and sequences (5)")
+    parser.add_argument("--seed", type=int, default=0, help="of estimate and sequences (0)")
+    parser.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="sequences: train encoders also after pre-training on the recordings beside --data",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="sequences: folder of each fold's record, taken from there again"
     )
     parser.add_argument(
         "--seeds", type=int, default=1, help="trainings per variant of objectives (1)"
@@ -90,8 +103,25 @@ def _logmel(options: argparse.Namespace) -> Report:
 def _estimate(options: argparse.Namespace) -> Report:
     from bench import estimate
 
-    encoders = _ENCODERS if options.encoder is None else (options.encoder,)
-    return estimate.run(*estimate.load_vgmidi(options.data), encoders=encoders)
+    return estimate.run(
+        *estimate.load_vgmidi(options.data),
+        encoders=options.encoder or ("mlp", "bigru"),
+        folds=options.folds,
+        seed=options.seed,
+    )
+
+
+def _sequences(options: argparse.Namespace) -> Report:
+    from bench import estimate, sequences
+
+    return sequences.run(
+        *estimate.load_vgmidi(options.data),
+        encoders=options.encoder or _ENCODERS,
+        unlabelled=sequences.load_clips(options.data.parent) if options.pretrained else None,
+        folds=options.folds,
+        seed=options.seed,
+        out=options.out,
+    )
 
 
 def _objectives(options: argparse.Namespace) -> Report:
@@ -100,7 +130,7 @@ def _objectives(options: argparse.Namespace) -> Report:
     with TemporaryDirectory() as folder:
         corpus, features = objectives.load_synthetic(options.home or Path(folder))
         return objectives.run(
-            corpus, features, encoder=options.encoder or "bigru", seeds=range(options.seeds)
+            corpus, features, encoder=(options.encoder or ["bigru"])[0], seeds=range(options.seeds)
         )
 
 
@@ -121,6 +151,7 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "e2m": _e2m,
     "logmel": _logmel,
     "estimate": _estimate,
+    "sequences": _sequences,
     "objectives": _objectives,
     "step": _step,
 }

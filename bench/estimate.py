@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import KFold
 
+from bench.folds import fold_splits
 from bench.timing import Report
 from models.encoders import EncoderKind
-from training.corpora.corpus import VALIDATION_SHARE, Corpus, Split
+from training.corpora.corpus import Corpus
 from training.corpora.folder import load_folder_corpus
 from training.examples import aligned_examples
 from training.features import Features, load_features
@@ -54,15 +54,15 @@ def run(
     truth = np.stack([example.curve.values.mean(axis=0) for example in examples])
     means = np.stack([example.features.mean(axis=0) for example in examples]).astype(np.float64)
     estimates = {name: np.zeros_like(truth) for name in ("ridge", *encoders)}
-    splitter = KFold(folds, shuffle=True, random_state=0)
-    for fold, (training, held_out) in enumerate(splitter.split(means)):
-        inner, validation = _inner_split(training, fold)
+    places = {example.id: place for place, example in enumerate(examples)}
+    for fold, split in enumerate(fold_splits(list(places), folds)):
+        training = np.sort([places[i] for i in (*split.train, *split.validation)])
+        held_out = np.array([places[i] for i in split.test])
         estimates["ridge"][held_out] = _ridge(means, truth, training, held_out)
-        parts = [tuple(examples[i].id for i in part) for part in (inner, validation, held_out)]
         for encoder in encoders:
             print(f"fold {fold + 1} of {folds}, {encoder}", file=sys.stderr, flush=True)
             bundle, _ = train_bundle(
-                corpus, features, None, recipe, encoder, seed=seed, split=Split(*parts)
+                corpus, features, None, recipe, encoder, seed=seed, split=split
             )
             for i in held_out:
                 heard = bundle.encode_features(examples[i].features, examples[i].duration_s)
@@ -79,15 +79,6 @@ def run(
         **figures,
         "beside_ridge": {name: _beside(figures[name], figures["ridge"]) for name in encoders},
     }
-
-
-def _inner_split(
-    training: NDArray[np.int64], fold: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut the last 15 % of a seeded permutation off a fold's training part."""
-    order = np.random.default_rng(fold).permutation(training)
-    validation_count = max(round(VALIDATION_SHARE * len(order)), 1)
-    return order[:-validation_count], order[-validation_count:]
 
 
 def _ridge(

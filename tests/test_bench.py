@@ -13,6 +13,7 @@ import pytest
 
 from bench import __main__ as command_line
 from bench import e2m, estimate, logmel, m2e, objectives
+from bench.folds import fold_splits
 from bench.material import mp3, wandering_curve
 from bench.timing import DisagreementError, medians_ms, require_close
 from models.audio import decode
@@ -152,11 +153,14 @@ class TestQuality:
         truth[20:] += 100
         assert np.array_equal(estimates, estimate._ridge(means, truth, training, held_out))
 
-    def test_validation_is_cut_out_of_the_training_part(self) -> None:
-        training = np.arange(0, 200, 2)
-        inner, validation = estimate._inner_split(training, fold=1)
-        assert (len(inner), len(validation)) == (85, 15)
-        assert sorted([*inner, *validation]) == training.tolist()
+    def test_folds_hold_every_piece_out_once(self) -> None:
+        ids = [f"{number:03}" for number in range(125)]
+        splits = fold_splits(ids, 5)
+        assert sorted(i for split in splits for i in split.test) == ids
+        for split in splits:
+            assert (len(split.train), len(split.validation), len(split.test)) == (85, 15, 25)
+            assert sorted([*split.train, *split.validation, *split.test]) == ids
+        assert splits == fold_splits(ids, 5)
 
     def test_objectives(self) -> None:
         corpus, features = tiny_corpus(40)
