@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_reproduce(commands)
     _add_ingest(commands)
     _add_search(commands)
     _add_index(commands)
@@ -144,6 +145,58 @@ def _add_evaluate(commands: _Commands) -> None:
     )
     evaluate.add_argument("bundle", type=Path, help="folder of the bundle")
     _add_corpus(evaluate)
+
+
+def _add_reproduce(commands: _Commands) -> None:
+    reproduce = _command(
+        commands,
+        "reproduce",
+        "reproduce:reproduce",
+        "reproduce the paper's tables and figures on a corpus",
+        "Reads the corpus and its recordings (or --features), trains every system of the paper "
+        "and our recipe once a seed, and writes tables.md, tables.json, figures/, config.json and "
+        "records/. Run again after a break, it goes on where it stopped. Prints MRR and AR of "
+        "every system.",
+    )
+    reproduce.add_argument("corpus", choices=("deam", "pmemo"), help="in its official layout")
+    reproduce.add_argument("--root", type=Path, required=True, help="the corpus' folder")
+    reproduce.add_argument("--features", type=Path, help="precomputed music features, as for train")
+    reproduce.add_argument(
+        "--frontend",
+        default="vggish",
+        metavar="vggish|logmel|opensmile|PATH.onnx",
+        help="how recordings are heard where there are no --features (default: vggish, the "
+        "paper's)",
+    )
+    reproduce.add_argument(
+        "--weights", type=Path, help="vggish-10086976.pth, where it cannot be downloaded"
+    )
+    reproduce.add_argument(
+        "--recipe", choices=("circumplex", "cmer-cl"), help="only this one, in the same protocol"
+    )
+    reproduce.add_argument(
+        "--runs", type=_run_count, help="seeds N, N+1, .. (default: 10, with --quick 2)"
+    )
+    reproduce.add_argument("--seed", type=_natural, default=0, help="the first, N (default: 0)")
+    reproduce.add_argument(
+        "--schedule",
+        choices=("default", "published"),
+        default="default",
+        help="ours, an hour or two on 2 cores, or the paper's, days of a GPU (default: default)",
+    )
+    reproduce.add_argument(
+        "--quick", action="store_true", help="minutes: few epochs, coarse grids, 2 runs"
+    )
+    reproduce.add_argument(
+        "--generated",
+        action="store_true",
+        help="the recordings or features are generated: every table then says that it is no result",
+    )
+    reproduce.add_argument(
+        "--workers", type=_worker_count, help="rows at once (default: one a core, one on a GPU)"
+    )
+    reproduce.add_argument("--out", type=Path, required=True, help="folder to write")
+    reproduce.add_argument("--json", action="store_true", help=_JSON_HELP)
 
 
 def _add_corpus(parser: argparse.ArgumentParser) -> None:
@@ -243,6 +296,14 @@ def _natural(text: str) -> int:
 
 def _result_count(text: str) -> int:
     return _whole_number(text, 1, 100)
+
+
+def _run_count(text: str) -> int:
+    return _whole_number(text, 1, 1_000)
+
+
+def _worker_count(text: str) -> int:
+    return _whole_number(text, 1, 256)
 
 
 def _whole_number(text: str, low: int, high: int) -> int:

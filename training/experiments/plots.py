@@ -11,7 +11,13 @@ from training.experiments.evaluate import TITLES, EvaluationName
 from training.experiments.material import Material
 from training.experiments.reproduce import Plan
 from training.experiments.summary import Line, Summary
-from training.experiments.systems import CHOSEN, DIRECTIONS, Loss, TowerSystem
+from training.experiments.systems import (
+    CHOSEN,
+    DIRECTIONS,
+    TABLES_1_AND_2,
+    Loss,
+    TowerSystem,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,6 +116,7 @@ def _cosines(plan: Plan, material: Material, lines: Sequence[Line]) -> Figure | 
     """Box plots over queries of the top 5 %'s average cosine (Fig. 5)."""
     weight, margin = CHOSEN[material.corpus]
     wanted = {TowerSystem("mlp", share, margin).key for share in (0.0, weight, 1.0)}
+    wanted.add(TowerSystem("mlp", *TABLES_1_AND_2).key)
     shown = [x for x in lines if x.system in wanted or not x.system.startswith("cmer-cl")]
     if not shown:
         return None
