@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from training.experiments.evaluate import TITLES, EvaluationName
 from training.experiments.material import Material
@@ -29,6 +29,7 @@ _COLOURS: dict[EvaluationName, str] = {
     "as_published": "#d55e00",
     "as_published_lines": "#cc79a7",
 }
+_METRICS: tuple[Literal["mrr", "ar"], ...] = ("mrr", "ar")
 _MARKS = {"m2e": "o-", "e2m": "s--"}
 _LOSSES: dict[Loss, str] = {"paper": "the paper's loss", "published": "the published code's loss"}
 
@@ -58,8 +59,8 @@ def draw(plan: Plan, summary: Summary, folder: Path) -> list[Path]:
             if isinstance(system, TowerSystem) and system.key in lines
         ]
         for name, figure in (
-            ("lambda", _weights(plan, material, towers)),
-            ("alpha", _margins(plan, material, towers)),
+            ("lambda", _weights(plan, material, towers, lines["chance"])),
+            ("alpha", _margins(plan, material, towers, lines["chance"])),
             (
                 "cosines",
                 _cosines(plan, material, [line for line in lines.values() if line.cosines]),
@@ -73,7 +74,7 @@ def draw(plan: Plan, summary: Summary, folder: Path) -> list[Path]:
 _Towers = Sequence[tuple[TowerSystem, Line]]
 
 
-def _weights(plan: Plan, material: Material, towers: _Towers) -> Figure | None:
+def _weights(plan: Plan, material: Material, towers: _Towers, chance: Line) -> Figure | None:
     """MRR and AR over λ, correct beside as published, for both losses (Figs. 3 and 4)."""
     _, margin = CHOSEN[material.corpus]
     chosen = [
@@ -87,15 +88,15 @@ def _weights(plan: Plan, material: Material, towers: _Towers) -> Figure | None:
     figure, axes = _subplots(2, len(losses), f"{_title(plan, material)}: every λ, α = {margin:g}")
     for column, loss in enumerate(losses):
         rows = sorted((x.weight, line) for x, line in chosen if x.loss == loss)
-        for row, metric in enumerate(("mrr", "ar")):
+        for row, metric in enumerate(_METRICS):
             panel = axes[row][column]
-            _curves(panel, rows, metric)
+            _curves(panel, rows, metric, chance)
             panel.set_title(_LOSSES[loss] if row == 0 else "")
             panel.set_xlabel("λ" if row else "")
     return figure
 
 
-def _margins(plan: Plan, material: Material, towers: _Towers) -> Figure | None:
+def _margins(plan: Plan, material: Material, towers: _Towers, chance: Line) -> Figure | None:
     """MRR and AR over α at the corpus' λ."""
     weight, _ = CHOSEN[material.corpus]
     rows = sorted(
@@ -106,8 +107,8 @@ def _margins(plan: Plan, material: Material, towers: _Towers) -> Figure | None:
     if len(rows) < 2:
         return None
     figure, axes = _subplots(1, 2, f"{_title(plan, material)}: every α, λ = {weight:g}")
-    for column, metric in enumerate(("mrr", "ar")):
-        _curves(axes[0][column], rows, metric)
+    for column, metric in enumerate(_METRICS):
+        _curves(axes[0][column], rows, metric, chance)
         axes[0][column].set_xlabel("α")
     return figure
 
@@ -140,15 +141,17 @@ def _cosines(plan: Plan, material: Material, lines: Sequence[Line]) -> Figure | 
     return figure
 
 
-def _curves(panel: Axes, rows: Sequence[tuple[float, Line]], metric: str) -> None:
+def _curves(
+    panel: Axes, rows: Sequence[tuple[float, Line]], metric: Literal["mrr", "ar"], chance: Line
+) -> None:
     at = [place for place, _ in rows]
     for name in _SHOWN:
         for way in DIRECTIONS:
             found = [line.evaluations[name][way] for _, line in rows]
             panel.errorbar(
                 at,
-                [x[metric] for x in found],  # type: ignore[literal-required]
-                yerr=[x[f"{metric}_sd"] for x in found],  # type: ignore[literal-required]
+                [x[metric] for x in found],
+                yerr=[x["mrr_sd" if metric == "mrr" else "ar_sd"] for x in found],
                 fmt=_MARKS[way],
                 color=_COLOURS[name],
                 markersize=4,
@@ -156,6 +159,8 @@ def _curves(panel: Axes, rows: Sequence[tuple[float, Line]], metric: str) -> Non
                 capsize=2,
                 label=f"{way.upper()}, {TITLES[name]}",
             )
+    by_chance = chance.evaluations["correct"]["m2e"][metric]
+    panel.axhline(by_chance, color="grey", linewidth=1, linestyle=":", label="chance")
     panel.set_ylabel({"mrr": "MRR", "ar": "average rank"}[metric])
     panel.grid(alpha=0.3)
 

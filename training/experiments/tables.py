@@ -85,7 +85,7 @@ def _protocol(plan: Plan, summary: Summary, material: Material) -> list[str]:
         if grid:
             parts += [
                 f"### Every λ, α = {margin:g}, {name} (Figs. 3 and 4; {label})",
-                _evaluated(rows(grid)),
+                _evaluated([x.weight for x in grid], rows(grid)),
             ]
     alphas = [x for x in plain if x.encoder == "mlp" and x.weight == weight]
     printed = [x for x in towers if x.margin_sign == "printed"]
@@ -117,18 +117,18 @@ def _compared(rows: Sequence[Line | Lacking]) -> str:
     return _table(header, body)
 
 
-def _evaluated(rows: Sequence[Line | Lacking]) -> str:
+def _evaluated(weights: Sequence[float], rows: Sequence[Line | Lacking]) -> str:
     names: list[EvaluationName] = list(TITLES)
-    header = ["system", *(f"{TITLES[name]}: {way}" for name in names for way in ("M2E", "E2M"))]
+    header = ["λ", *(f"{TITLES[name]}: {way}" for name in names for way in ("M2E", "E2M"))]
     body = []
-    for row in rows:
+    for weight, row in zip(weights, rows, strict=True):
         if isinstance(row, Lacking):
-            body.append([row.label, f"*{row.why}*", *[""] * (len(header) - 2)])
+            body.append([f"{weight:g}", f"*{row.why}*", *[""] * (len(header) - 2)])
             continue
         cells = [
             " / ".join(_cells(row.evaluations[name][way])) for name in names for way in DIRECTIONS
         ]
-        body.append([row.label, *cells])
+        body.append([f"{weight:g}", *cells])
     return "MRR / AR, by how the same towers are evaluated.\n\n" + _table(header, body)
 
 
