@@ -14,9 +14,10 @@ from training.experiments.summary import Line, Summary
 from training.experiments.systems import (
     CHOSEN,
     DIRECTIONS,
-    TABLES_1_AND_2,
-    Loss,
-    TowerSystem,
+    LOSSES,
+    compared,
+    every_margin,
+    every_weight,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _COLOURS: dict[EvaluationName, str] = {
 }
 _METRICS: tuple[Literal["mrr", "ar"], ...] = ("mrr", "ar")
 _MARKS = {"m2e": "o-", "e2m": "s--"}
-_LOSSES: dict[Loss, str] = {"paper": "the paper's loss", "published": "the published code's loss"}
 
 
 class PlotError(RuntimeError):
@@ -53,72 +53,55 @@ def draw(plan: Plan, summary: Summary, folder: Path) -> list[Path]:
     drawn = []
     for material in plan.materials:
         lines = {x.system: x for x in summary.lines if x.protocol == material.protocol}
-        towers = [
-            (system, lines[system.key])
-            for system in plan.systems
-            if isinstance(system, TowerSystem) and system.key in lines
-        ]
         for name, figure in (
-            ("lambda", _weights(plan, material, towers, lines["chance"])),
-            ("alpha", _margins(plan, material, towers, lines["chance"])),
-            (
-                "cosines",
-                _cosines(plan, material, [line for line in lines.values() if line.cosines]),
-            ),
+            ("lambda", _weights(plan, material, lines)),
+            ("alpha", _margins(plan, material, lines)),
+            ("cosines", _cosines(plan, material, lines)),
         ):
             if figure is not None:
                 drawn.append(_save(figure, folder, f"{name}-{material.protocol}"))
     return drawn
 
 
-_Towers = Sequence[tuple[TowerSystem, Line]]
+_Lines = dict[str, Line]
+"""The rows of one protocol, by their system's key."""
 
 
-def _weights(plan: Plan, material: Material, towers: _Towers, chance: Line) -> Figure | None:
+def _weights(plan: Plan, material: Material, lines: _Lines) -> Figure | None:
     """MRR and AR over λ, correct beside as published, for both losses (Figs. 3 and 4)."""
-    _, margin = CHOSEN[material.corpus]
-    chosen = [
-        pair
-        for pair in towers
-        if (pair[0].encoder, pair[0].margin_sign, pair[0].margin) == ("mlp", "standard", margin)
-    ]
-    losses = [loss for loss in _LOSSES if sum(x.loss == loss for x, _ in chosen) > 1]
-    if not losses:
+    grids = {loss: every_weight(plan.systems, material.corpus, loss) for loss in LOSSES}
+    drawn = {loss: grid for loss, grid in grids.items() if len(grid) > 1}
+    if not drawn:
         return None
-    figure, axes = _subplots(2, len(losses), f"{_title(plan, material)}: every λ, α = {margin:g}")
-    for column, loss in enumerate(losses):
-        rows = sorted((x.weight, line) for x, line in chosen if x.loss == loss)
+    _, margin = CHOSEN[material.corpus]
+    figure, axes = _subplots(2, len(drawn), f"{_title(plan, material)}: every λ, α = {margin:g}")
+    for column, (loss, grid) in enumerate(drawn.items()):
+        rows = [(x.weight, lines[x.key]) for x in grid]
         for row, metric in enumerate(_METRICS):
-            panel = axes[row][column]
-            _curves(panel, rows, metric, chance)
-            panel.set_title(_LOSSES[loss] if row == 0 else "")
-            panel.set_xlabel("λ" if row else "")
+            _curves(axes[row][column], rows, metric, lines["chance"])
+        axes[0][column].set_title(LOSSES[loss])
+        axes[1][column].set_xlabel("λ")
     return figure
 
 
-def _margins(plan: Plan, material: Material, towers: _Towers, chance: Line) -> Figure | None:
+def _margins(plan: Plan, material: Material, lines: _Lines) -> Figure | None:
     """MRR and AR over α at the corpus' λ."""
-    weight, _ = CHOSEN[material.corpus]
-    rows = sorted(
-        (x.margin, line)
-        for x, line in towers
-        if (x.encoder, x.margin_sign, x.loss, x.weight) == ("mlp", "standard", "paper", weight)
-    )
-    if len(rows) < 2:
+    grid = every_margin(plan.systems, material.corpus)
+    if len(grid) < 2:
         return None
+    weight, _ = CHOSEN[material.corpus]
+    rows = [(x.margin, lines[x.key]) for x in grid]
     figure, axes = _subplots(1, 2, f"{_title(plan, material)}: every α, λ = {weight:g}")
     for column, metric in enumerate(_METRICS):
-        _curves(axes[0][column], rows, metric, chance)
+        _curves(axes[0][column], rows, metric, lines["chance"])
         axes[0][column].set_xlabel("α")
     return figure
 
 
-def _cosines(plan: Plan, material: Material, lines: Sequence[Line]) -> Figure | None:
+def _cosines(plan: Plan, material: Material, lines: _Lines) -> Figure | None:
     """Box plots over queries of the top 5 %'s average cosine (Fig. 5)."""
-    weight, margin = CHOSEN[material.corpus]
-    wanted = {TowerSystem("mlp", share, margin).key for share in (0.0, weight, 1.0)}
-    wanted.add(TowerSystem("mlp", *TABLES_1_AND_2).key)
-    shown = [x for x in lines if x.system in wanted or not x.system.startswith("cmer-cl")]
+    systems = compared(plan.systems, material.corpus)
+    shown = [lines[x.key] for x in systems if x.key in lines]
     if not shown:
         return None
     kinds = {

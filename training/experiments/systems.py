@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,6 +107,8 @@ System = TowerSystem | RegressionSystem | RecipeSystem
 CHOSEN: dict[str, tuple[float, float]] = {"deam": (0.8, 1.0), "pmemo": (0.6, 0.4)}
 """The paper's λ and α of each corpus, in its figures and comparisons."""
 
+LOSSES: dict[Loss, str] = {"paper": "the paper's loss", "published": "the published code's loss"}
+
 TABLES_1_AND_2 = (0.5, 1.0)
 """λ and α of the paper's Tables 1 and 2."""
 
@@ -134,3 +137,48 @@ def systems_of(corpus: str, *, quick: bool) -> list[System]:
         RegressionSystem(network, direction) for network in _NETWORKS for direction in DIRECTIONS
     ]
     return [*dict.fromkeys(towers), *regressions]
+
+
+def compared(systems: Sequence[System], corpus: str) -> list[System]:
+    """Pick the rows of Tables 1, 2, 5 and 6: the composite, its parts, the baselines and ours."""
+    weight, margin = CHOSEN[corpus]
+    towers = [x for x in _towers(systems) if (x.loss, x.margin_sign) == ("paper", "standard")]
+    chosen: list[System] = [
+        *(x for x in towers if (x.weight, x.margin) == TABLES_1_AND_2),
+        *(x for x in towers if x.margin == margin and x.weight in (0, weight, 1)),
+        *(x for x in systems if not isinstance(x, TowerSystem)),
+    ]
+    return list(dict.fromkeys(chosen))
+
+
+def every_weight(systems: Sequence[System], corpus: str, loss: Loss) -> list[TowerSystem]:
+    """Pick the rows over λ, at the corpus' α, of an MLP (Figs. 3 and 4)."""
+    _, margin = CHOSEN[corpus]
+    rows = [
+        x
+        for x in _towers(systems)
+        if (x.encoder, x.loss, x.margin_sign, x.margin) == ("mlp", loss, "standard", margin)
+    ]
+    return sorted(rows, key=lambda x: x.weight)
+
+
+def every_margin(systems: Sequence[System], corpus: str) -> list[TowerSystem]:
+    """Pick the rows over α, at the corpus' λ, of an MLP."""
+    weight, _ = CHOSEN[corpus]
+    rows = [
+        x
+        for x in _towers(systems)
+        if (x.encoder, x.loss, x.margin_sign, x.weight) == ("mlp", "paper", "standard", weight)
+    ]
+    return sorted(rows, key=lambda x: x.margin)
+
+
+def both_signs(systems: Sequence[System], corpus: str) -> list[TowerSystem]:
+    """Pick what is trained with the printed margin, each behind its standard twin."""
+    printed = [x for x in _towers(systems) if x.margin_sign == "printed"]
+    twins = every_weight(systems, corpus, "paper")
+    return [x for sign in printed for x in (*(t for t in twins if t.weight == sign.weight), sign)]
+
+
+def _towers(systems: Sequence[System]) -> list[TowerSystem]:
+    return [x for x in systems if isinstance(x, TowerSystem)]

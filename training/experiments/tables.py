@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,18 +11,20 @@ from training.experiments.evaluate import TITLES, EvaluationName
 from training.experiments.material import Material
 from training.experiments.paper import COSINES, NOT_AT_HAND, REMARKS
 from training.experiments.reproduce import Plan
+from training.experiments.schedules import Schedule
 from training.experiments.summary import Lacking, Line, Spread, Summary
 from training.experiments.systems import (
     CHOSEN,
     DIRECTIONS,
-    TABLES_1_AND_2,
-    RecipeSystem,
-    RegressionSystem,
+    LOSSES,
     System,
-    TowerSystem,
+    both_signs,
+    compared,
+    every_margin,
+    every_weight,
 )
 
-_METRICS = "MRR, AR (average rank) and recall@10 are means ± standard deviations over runs."
+_METRICS = "MRR and AR (average rank) are means ± standard deviations over runs."
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def markdown(plan: Plan, summary: Summary, about: About) -> str:
         f"# CMER-CL on {_title(corpus)}, reproduced",
         f"Schedule: **{plan.schedule.title}** ({plan.schedule.epochs:,} epochs at "
         f"{plan.schedule.learning_rate:g}, D = {plan.schedule.dimensions:,}). "
-        f"{len(plan.seeds)} runs, seeds {seeds}. Music: {about.features}. {_METRICS}",
+        f"Runs: {len(plan.seeds)}, seeds {seeds}. Music: {about.features}. {_METRICS}",
         REMARKS[corpus],
     ]
     if about.generated:
@@ -52,56 +54,54 @@ def markdown(plan: Plan, summary: Summary, about: About) -> str:
 
 
 def _protocol(plan: Plan, summary: Summary, material: Material) -> list[str]:
+    """Write the tables of one protocol, as far as the plan has rows for them."""
+    corpus, label = material.corpus, plan.schedule.title
     lines = {x.system: x for x in summary.lines if x.protocol == material.protocol}
     lacking = {x.system: x for x in summary.lacking if x.protocol == material.protocol}
-    corpus, label = material.corpus, plan.schedule.title
-    weight, margin = CHOSEN[corpus]
 
-    def rows(systems: Iterable[System], extra: Sequence[str] = ()) -> list[Line | Lacking]:
-        keys = [system.key for system in systems if system in plan.systems]
-        return [lines.get(key) or lacking[key] for key in [*keys, *extra]]
+    def rows_of(systems: Sequence[System]) -> list[Line | Lacking]:
+        return [lines.get(system.key) or lacking[system.key] for system in systems]
 
-    towers = [system for system in plan.systems if isinstance(system, TowerSystem)]
-    plain = [x for x in towers if x.margin_sign == "standard" and x.loss == "paper"]
-    compared: list[System] = [
-        *(x for x in plain if (x.weight, x.margin) == TABLES_1_AND_2),
-        *(x for x in plain if x.margin == margin and x.weight in (0, 1, weight)),
-        *(x for x in plan.systems if isinstance(x, RegressionSystem | RecipeSystem)),
-    ]
-    compared = list(dict.fromkeys(compared))
+    main = rows_of(compared(plan.systems, corpus))
     parts = [
         f"## {_title(corpus)}, {material.protocol.replace('-', ' ')}",
         f"{len(material.ids):,} pieces: {material.what}.",
         f"### The systems (Tables 1, 2, 5 and 6 of the paper; {label})",
-        _compared(rows(compared, ["length-only", "chance"])),
+        _compared([*main, lines["length-only"], lines["chance"]]),
+        _regression_note(plan.schedule),
     ]
-    for loss, name in (("paper", "the paper's loss"), ("published", "the published code's loss")):
-        grid = [
-            x
-            for x in towers
-            if (x.encoder, x.loss, x.margin_sign, x.margin) == ("mlp", loss, "standard", margin)
-        ]
-        grid.sort(key=lambda x: x.weight)
-        if grid:
+    weight, margin = CHOSEN[corpus]
+    for loss, name in LOSSES.items():
+        grid = every_weight(plan.systems, corpus, loss)
+        if len(grid) > 1:
             parts += [
                 f"### Every λ, α = {margin:g}, {name} (Figs. 3 and 4; {label})",
-                _evaluated([x.weight for x in grid], rows(grid)),
+                _evaluated([x.weight for x in grid], rows_of(grid)),
             ]
-    alphas = [x for x in plain if x.encoder == "mlp" and x.weight == weight]
-    printed = [x for x in towers if x.margin_sign == "printed"]
-    twins = [x for x in plain if x.encoder == "mlp" and x.margin == margin]
-    both = [y for x in printed for y in (*[t for t in twins if t.weight == x.weight], x)]
-    alphas.sort(key=lambda x: x.margin)
+    alphas = every_margin(plan.systems, corpus)
     if len(alphas) > 1:
-        parts += [
-            f"### Every α, λ = {weight:g} ({label})",
-            _compared(rows(alphas)),
-        ]
-    if both:
-        parts += [f"### Both signs of the margin ({label})", _compared(rows(both))]
-    parts += [f"### Average cosine similarity of the top 5 % (Fig. 5; {label})"]
-    parts += [_cosine_table(corpus, [x for x in rows(compared) if isinstance(x, Line)])]
-    return parts
+        parts += [f"### Every α, λ = {weight:g} ({label})", _compared(rows_of(alphas))]
+    signs = both_signs(plan.systems, corpus)
+    if signs:
+        parts += [f"### Both signs of the margin ({label})", _compared(rows_of(signs))]
+    trained = [row for row in main if isinstance(row, Line)]
+    return [
+        *parts,
+        f"### Average cosine similarity of the top 5 % (Fig. 5; {label})",
+        _cosine_table(corpus, trained),
+    ]
+
+
+def _regression_note(schedule: Schedule) -> str:
+    widths = ", ".join(str(width) for width in schedule.regression_widths)
+    printed = ", ".join(str(width) for width in schedule.e2m_widths)
+    return (
+        "RegMLP predicts means from means, RegBiGRU reads sequences; candidates are ranked by "
+        "their mean squared distance to the prediction, standardised by the training part. Of the "
+        f"widths in Tables 3 and 4 only RegMLP-E2M's, [{printed}], were at hand; the other hidden "
+        f"layers are ours: [{widths}], behind {schedule.regression_recurrent} units each way in a "
+        "BiGRU. An output layer of the target's size follows."
+    )
 
 
 def _compared(rows: Sequence[Line | Lacking]) -> str:
