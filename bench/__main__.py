@@ -145,6 +145,12 @@ def _step(options: argparse.Namespace) -> Report:
     )
 
 
+def _rows(options: argparse.Namespace) -> Report:
+    from bench import rows
+
+    return rows.run(rounds=options.rounds)
+
+
 _SPEED = ("m2e", "e2m", "logmel")
 _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "m2e": _m2e,
@@ -154,6 +160,7 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "sequences": _sequences,
     "objectives": _objectives,
     "step": _step,
+    "rows": _rows,
 }
 
 
