@@ -104,9 +104,10 @@ def _add_train(commands: _Commands) -> None:
     _add_corpus(train)
     train.add_argument(
         "--frontend",
-        metavar="vggish|logmel|PATH.onnx",
+        metavar="vggish|logmel|opensmile|PATH.onnx",
         help="how recordings are heard (default: logmel; with --features: none, "
-        "unless named, and the bundle then cannot hear recordings)",
+        "unless named, and the bundle then cannot hear recordings). opensmile takes its columns "
+        "out of --features by their names, and needs the extra of that name",
     )
     train.add_argument(
         "--weights", type=Path, help="vggish-10086976.pth, where it cannot be downloaded"
@@ -114,8 +115,8 @@ def _add_train(commands: _Commands) -> None:
     train.add_argument(
         "--encoder",
         choices=("mlp", "bigru", "attention"),
-        default="bigru",
-        help="the music tower's encoder (default: bigru)",
+        help="the music tower's encoder (default: bigru, or mlp where --features has one vector "
+        "a song)",
     )
     train.add_argument(
         "--pretrain",

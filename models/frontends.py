@@ -22,7 +22,7 @@ from models import vggish
 from models.audio import SAMPLE_RATE_HZ
 from models.checksum import file_sha256
 from models.logmel import MEL_BANDS, PATCH_FRAMES, VGGISH_LOG_OFFSET, log_mel_patches
-from models.opensmile_columns import OPENSMILE_COLUMNS
+from models.opensmile_columns import DEAM_COLUMNS, OPENSMILE_COLUMNS, at_common_level
 
 _BLOCK_PATCHES = 16
 _EXTERNAL_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -181,7 +181,8 @@ class OnnxFrontend:
 class OpensmileFrontend:
     """openSMILE's descriptors as in DEAM's table of features; needs the extra ``opensmile``.
 
-    Columns are those of :data:`models.opensmile_columns.OPENSMILE_COLUMNS`, in their order.
+    Columns are :data:`models.opensmile_columns.OPENSMILE_COLUMNS`: F = 100, at one level for the
+    whole recording.
     """
 
     name = "opensmile"
@@ -202,11 +203,11 @@ class OpensmileFrontend:
                 "research and personal use only)"
             ) from error
         self.sample_rate_hz = DESCRIPTOR_RATE_HZ
-        self._describe = PatchDescriptors(OPENSMILE_COLUMNS)
+        self._describe = PatchDescriptors(DEAM_COLUMNS)
 
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """See :class:`Frontend`."""
-        return self._describe(waveform)
+        return at_common_level(self._describe(waveform))
 
     def identity(self) -> dict[str, str | int | float]:
         """See :class:`Frontend`."""

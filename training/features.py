@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.audio import AUDIO_SUFFIXES, AudioError, decode
-from models.frontends import Frontend
+from models.frontends import Frontend, OpensmileFrontend
+from models.opensmile_columns import DEAM_COLUMNS, at_common_level
 from models.progress import Progress
 from training.corpora.corpus import Corpus, CorpusError
 from training.corpora.labels import first_few
@@ -81,6 +82,20 @@ def load_unlabelled(path: Path, frontend: Frontend | None, cache: Path) -> Featu
     if not recordings:
         raise CorpusError(f"{path} holds no recordings")
     return extract_recordings(recordings, frontend, cache)
+
+
+def load_features_for(frontend: Frontend | None, path: Path) -> Features:
+    """Read precomputed features as ``frontend`` would have computed them.
+
+    For the opensmile frontend a CSV is a table like DEAM's: its columns are found by their names.
+
+    Raises:
+        CorpusError: as :func:`load_features`.
+    """
+    if not isinstance(frontend, OpensmileFrontend) or path.suffix == ".npz":
+        return load_features(path)
+    table = load_features(path, DEAM_COLUMNS)
+    return {piece_id: at_common_level(values) for piece_id, values in table.items()}
 
 
 def load_features(path: Path, columns: Sequence[str] | None = None) -> Features:

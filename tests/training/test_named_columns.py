@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.opensmile_columns import OPENSMILE_COLUMNS
+from models.frontends import OpensmileFrontend
+from models.opensmile_columns import DEAM_COLUMNS, at_common_level
 from training.corpora.corpus import CorpusError
-from training.features import load_features
+from training.features import load_features, load_features_for
 
 
 @given(st.permutations(["a", "b", "c", "d"]), st.integers(1, 4))
@@ -27,14 +28,21 @@ def test_columns_come_in_the_order_asked_for(
     assert np.array_equal(features["8"], 10 * features["7"])
 
 
-def test_deams_table_in_the_frontends_order(shared_data: Path) -> None:
+def test_deams_table_becomes_the_frontends_features(shared_data: Path) -> None:
     path = shared_data / "deam" / "features_song_level_opensmile.csv"
-    features = load_features(path, OPENSMILE_COLUMNS)
+    frontend = OpensmileFrontend()
+    features = load_features_for(frontend, path)
     assert len(features) == 1_802
+    assert {array.shape for array in features.values()} == {(1, frontend.feature_size)}
     with path.open(newline="") as file:
         row = next(row for row in csv.DictReader(file) if row["song_id"] == "10")
-    expected = np.array([[row[name] for name in OPENSMILE_COLUMNS]], np.float32)
-    assert np.array_equal(features["10"], expected)
+    values = np.array([[row[name] for name in DEAM_COLUMNS]], np.float32)
+    assert np.array_equal(features["10"], at_common_level(values))
+
+
+def test_without_that_frontend_a_table_is_taken_as_it_is(shared_data: Path) -> None:
+    path = shared_data / "deam" / "features_song_level_opensmile.csv"
+    assert load_features_for(None, path)["10"].shape == (1, 167)
 
 
 @pytest.mark.parametrize(
@@ -54,4 +62,5 @@ def test_a_table_without_the_columns_says_which(tmp_path: Path, text: str, messa
 
 def test_sequences_have_no_names_and_are_taken_as_they_are(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", a=np.ones((4, 3)))
-    assert load_features(tmp_path / "f.npz", ("x", "y", "z"))["a"].shape == (4, 3)
+    features = load_features_for(OpensmileFrontend(), tmp_path / "f.npz")
+    assert features["a"].shape == (4, 3)
