@@ -6,6 +6,7 @@ where one number is returned, (R,) are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,8 +45,9 @@ def _compact(batch: Tensor) -> Tensor:
     """
     if batch.shape[-2] >= batch.shape[-1]:
         return batch
-    basis: Tensor = torch.linalg.qr(_centred(batch.detach()).mT).Q
-    return batch.double() @ basis
+    centred = batch - batch.mean(dim=-2, keepdim=True, dtype=torch.float64)
+    basis: Tensor = torch.linalg.qr(centred.detach().mT).Q
+    return centred @ basis
 
 
 class _NegativeCorrelationSum(Function):
@@ -87,28 +89,48 @@ class _NegativeCorrelationSum(Function):
         return share * to_music, share * to_emotion, None, None
 
 
-def _centred(batch: Tensor) -> Tensor:
-    return batch - batch.mean(dim=-2, keepdim=True, dtype=torch.float64)
-
-
 def _whitened(
     music: Tensor, emotion: Tensor, music_size: int, emotion_size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """L_m⁻¹ Σ_me L_e⁻ᵀ, whose singular values are the canonical correlations, with L_m and L_e."""
-    heard, felt = _centred(music), _centred(emotion)
-    cross = heard.mT @ felt / _degrees(music)
-    music_factor = _covariance_factor(heard, music_size)
-    del heard
-    emotion_factor = _covariance_factor(felt, emotion_size)
-    del felt
+    of_music, of_emotion, cross = _covariances(music, emotion)
+    music_factor = _factor(of_music, music_size)
+    del of_music
+    emotion_factor = _factor(of_emotion, emotion_size)
+    del of_emotion
     cross = torch.linalg.solve_triangular(music_factor, cross, upper=False)
     cross = torch.linalg.solve_triangular(emotion_factor, cross.mT, upper=False).mT
     return cross, music_factor, emotion_factor
 
 
-def _covariance_factor(centred: Tensor, size: int) -> Tensor:
-    """Cholesky factor of the covariance, with a ridge relative to the mean of D = ``size``."""
-    covariance = centred.mT @ centred / _degrees(centred)
+def _covariances(music: Tensor, emotion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Σ_mm, Σ_ee and Σ_me in float64."""
+    sums = [
+        torch.zeros(
+            (*music.shape[:-2], one.shape[-1], other.shape[-1]),
+            dtype=torch.float64,
+            device=music.device,
+        )
+        for one, other in ((music, music), (emotion, emotion), (music, emotion))
+    ]
+    for _, heard, felt in _centred_blocks(music, emotion):
+        sums[0] += heard.mT @ heard
+        sums[1] += felt.mT @ felt
+        sums[2] += heard.mT @ felt
+    of_music, of_emotion, cross = (total.div_(_degrees(music)) for total in sums)
+    return of_music, of_emotion, cross
+
+
+def _centred_blocks(music: Tensor, emotion: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Both batches in float64, centred, a block of rows at a time: little is held in float64."""
+    centres = [side.mean(dim=-2, keepdim=True, dtype=torch.float64) for side in (music, emotion)]
+    for first in range(0, music.shape[-2], _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        yield rows, music[..., rows, :] - centres[0], emotion[..., rows, :] - centres[1]
+
+
+def _factor(covariance: Tensor, size: int) -> Tensor:
+    """Cholesky factor, with a ridge relative to the mean variance of D = ``size`` dimensions."""
     diagonal = covariance.diagonal(dim1=-2, dim2=-1)
     diagonal += _CCA_RIDGE * diagonal.sum(dim=-1, keepdim=True) / size + 1e-12
     factor: Tensor = torch.linalg.cholesky(covariance)
@@ -133,25 +155,19 @@ def _correlation_gradients(
     correlations: Tensor,
     shrinkage: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of -ΣS for both batches, a block of rows at a time: little is held in float64.
+    """Gradients of -ΣS for both batches.
 
     For music, with the canonical variates X A and Y B: ((X A) S - Y B) Aᵀ and the ridge's part.
     """
-    gradients = torch.empty_like(music), torch.empty_like(emotion)
-    centres = (
-        music.mean(dim=-2, keepdim=True, dtype=torch.float64),
-        emotion.mean(dim=-2, keepdim=True, dtype=torch.float64),
-    )
-    scale = correlations[..., None, :]
-    for first in range(0, music.shape[-2], _ROWS_AT_ONCE):
-        rows = slice(first, first + _ROWS_AT_ONCE)
-        heard, felt = music[..., rows, :] - centres[0], emotion[..., rows, :] - centres[1]
+    to_music, to_emotion = torch.empty_like(music), torch.empty_like(emotion)
+    scale, degrees = correlations[..., None, :], _degrees(music)
+    for rows, heard, felt in _centred_blocks(music, emotion):
         own, other = heard @ left, felt @ right
-        to_music = (own * scale - other) @ left.mT + shrinkage[0] * heard
-        to_emotion = (other * scale - own) @ right.mT + shrinkage[1] * felt
-        gradients[0][..., rows, :] = to_music / _degrees(music)
-        gradients[1][..., rows, :] = to_emotion / _degrees(music)
-    return gradients
+        pulled = (own * scale - other) @ left.mT + shrinkage[0] * heard
+        to_music[..., rows, :] = pulled / degrees
+        pulled = (other * scale - own) @ right.mT + shrinkage[1] * felt
+        to_emotion[..., rows, :] = pulled / degrees
+    return to_music, to_emotion
 
 
 def cca_projections(music: Tensor, emotion: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,8 @@ from training.cca import cca_projections as cca_projections
 
 MarginSign = Literal["standard", "printed"]
 
+_ROWS_AT_ONCE = 256
+
 _Gaussians = tuple[Tensor, Tensor]
 """Means and variances, (B, D) each."""
 
@@ -63,16 +65,20 @@ class _KLMatrix(Function):
 
 def _divergence(query: _Gaussians, items: _Gaussians) -> Tensor:
     """KL of all pairs (Q, N) by two matrix products."""
-    variance, item_variance = query[1], items[1]
-    mean, item_mean = _near_zero(query[0], items[0])
-    precision = 1 / item_variance
-    item_constant = (item_mean**2 * precision + item_variance.log()).sum(dim=-1)
-    query_constant = variance.log().sum(dim=-1) + mean.shape[-1]
-    divergence = (variance + mean**2) @ precision.mT
+    shift = _shift(items)
+    mean, item_mean, precision = query[0] - shift, items[0] - shift, 1 / items[1]
+    item_constant = (item_mean**2 * precision + items[1].log()).sum(dim=-1)
+    query_constant = query[1].log().sum(dim=-1) + mean.shape[-1]
+    divergence = (query[1] + mean**2) @ precision.mT
     divergence -= 2 * (mean @ (item_mean * precision).mT)
     divergence += item_constant[..., None, :]
     divergence -= query_constant[..., None]
     return divergence.mul_(0.5)
+
+
+def _shift(items: _Gaussians) -> Tensor:
+    """The items' mean, taken from all means: KL does not change under it, rounding does."""
+    return items[0].mean(dim=-2, keepdim=True)
 
 
 def _pull_divergence(
@@ -82,34 +88,44 @@ def _pull_divergence(
     pulled_query: _Gaussians,
     pulled_items: _Gaussians,
 ) -> None:
-    """Add to ``pulled_*`` what a gradient (Q, N) of :func:`_divergence` is for its inputs."""
-    variance, item_variance = query[1], items[1]
-    mean, item_mean = _near_zero(query[0], items[0])
-    precision = 1 / item_variance
+    """Add to ``pulled_*`` what a gradient (Q, N) of :func:`_divergence` is for its inputs.
+
+    Four matrix products, each a block of rows at a time, so that little is held beside the results.
+    """
+    shift = _shift(items)
     of_query = gradient.sum(dim=-1)[..., None]
     of_item = gradient.sum(dim=-2)[..., None]
 
-    precisions = gradient @ precision
-    pulled_query[0].addcmul_(mean, precisions).sub_(gradient @ (item_mean * precision))
-    pulled_query[1].add_(precisions, alpha=0.5).addcdiv_(of_query, variance, value=-0.5)
-    del precisions
+    precision = 1 / items[1]
+    weighted = (items[0] - shift) * precision
+    for rows in _blocks(query):
+        block = gradient[..., rows, :]
+        precisions = block @ precision
+        to_mean, to_variance = pulled_query[0][..., rows, :], pulled_query[1][..., rows, :]
+        to_mean.addcmul_(query[0][..., rows, :] - shift, precisions).sub_(block @ weighted)
+        to_variance.add_(precisions, alpha=0.5)
+        to_variance.addcdiv_(of_query[..., rows, :], query[1][..., rows, :], value=-0.5)
+    del precision, weighted
 
-    means = gradient.mT @ mean
-    squares = gradient.mT @ mean.square_().add_(variance)
-    distance = (item_mean * of_item).sub_(means)
-    pulled_items[0].addcmul_(precision, distance)
-    squares.addcmul_(item_mean, distance.sub_(means)).mul_(precision)
-    pulled_items[1].addcmul_(precision, of_item - squares, value=0.5)
+    mean = query[0] - shift
+    energy = mean.square().add_(query[1])
+    for rows in _blocks(items):
+        block = gradient[..., rows].mT
+        item_mean, precision = items[0][..., rows, :] - shift, 1 / items[1][..., rows, :]
+        weight, means = of_item[..., rows, :], block @ mean
+        distance = item_mean * weight - means
+        squares = block @ energy + item_mean * (distance - means)
+        pulled_items[0][..., rows, :].addcmul_(precision, distance)
+        pulled_items[1][..., rows, :].addcmul_(precision, weight - precision * squares, value=0.5)
+
+
+def _blocks(side: _Gaussians) -> list[slice]:
+    firsts = range(0, side[0].shape[-2], _ROWS_AT_ONCE)
+    return [slice(first, first + _ROWS_AT_ONCE) for first in firsts]
 
 
 def _nothing(side: _Gaussians) -> _Gaussians:
     return torch.zeros_like(side[0]), torch.zeros_like(side[1])
-
-
-def _near_zero(mean: Tensor, item_mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift both by the items' mean: KL does not change under it, rounding does."""
-    shift = item_mean.mean(dim=-2, keepdim=True)
-    return mean - shift, item_mean - shift
 
 
 def kl_ranking_loss(
