@@ -16,9 +16,7 @@ from training.corpora.deam import load_deam
 from training.corpora.pmemo import load_pmemo
 from training.experiments.evaluate import Pair, cosines_of, metrics_of, score_towers
 from training.experiments.material import Material, one_length, whole_clips
-from training.experiments.parallel import RowError, run_tasks
-from training.experiments.records import Records, Row, identity_of
-from training.experiments.rows import Found, run_row
+from training.experiments.rows import run_row
 from training.experiments.schedules import DEFAULT, QUICK, Schedule, published
 from training.experiments.systems import (
     CHOSEN,
@@ -29,7 +27,7 @@ from training.experiments.systems import (
 )
 from training.experiments.towers import TowerLearner, project
 from training.features import Features, load_features
-from training.metrics import chance_metrics, retrieval_metrics
+from training.metrics import chance_metrics
 
 CPU = torch.device("cpu")
 
@@ -320,46 +318,3 @@ def _trained(
 def _run(system: System, material: Material, seeds: list[int], schedule: Schedule) -> list[Any]:
     parts = [material.parts(seed) for seed in seeds]
     return run_row(system, schedule, material, seeds, parts=parts, device=CPU)  # type: ignore[arg-type]
-
-
-def _double(context: int, task: int, report: object) -> int:
-    if task == 13:
-        raise ValueError("thirteen is not to be done")
-    assert callable(report)
-    report(1)
-    return context * task
-
-
-class TestParallel:
-    @pytest.mark.parametrize("workers", [1, 2])
-    def test_does_every_task_once(self, workers: int) -> None:
-        told: list[tuple[int, int]] = []
-        done = dict(
-            run_tasks(
-                _double,
-                2,
-                [5, 7, 9],
-                workers=workers,
-                on_progress=lambda number, count: told.append((number, count)),
-            )
-        )
-        assert done == {0: 10, 1: 14, 2: 18}
-        assert sorted(told) == [(0, 1), (1, 1), (2, 1)]
-
-    def test_a_failure_in_a_process_says_what_it_was(self) -> None:
-        with pytest.raises(RowError, match="thirteen"):
-            list(run_tasks(_double, 2, [13, 4], workers=2, on_progress=lambda *_: None))
-
-
-class TestRecords:
-    def test_only_a_record_of_the_same_configuration_counts(self, tmp_path: Path) -> None:
-        records = Records(tmp_path)
-        row = Row("tiny", "length-blind", "mlp", identity_of(TINY))
-        metrics = retrieval_metrics(np.eye(4))
-        found: Found = {"retrieved": {"correct": {"m2e": metrics}}, "cosines": {}}
-        records.save(row, 3, found)
-        assert records.find(row, 3) == found
-        assert records.find(row, 4) is None
-        other = replace(row, identity=identity_of(replace(TINY, epochs=13)))
-        assert records.find(other, 3) is None
-        assert not list(tmp_path.rglob("*.partial"))

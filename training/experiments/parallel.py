@@ -7,6 +7,8 @@ other. One thread always, so that numbers do not depend on how many cores there 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -111,15 +113,24 @@ def _received(connection: Connection) -> tuple[str, Any]:
 def _serve(connection: Connection, work: Work[C, T, R], context: C) -> None:
     """Do tasks from the pipe until it closes; runs in a worker process."""
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             task = connection.recv()
             result = work(context, task, lambda done: connection.send(("done", done)))
             connection.send(("result", result))
         except (EOFError, BrokenPipeError, KeyboardInterrupt):
-            return  # whoever asked is gone
+            return  # whoever asked is gone, or going
         except Exception as error:  # noqa: BLE001  it is the other process that can tell the user
             connection.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _end_with_parent() -> None:
+    """Wait until whoever asked is gone, killed perhaps, and leave at once."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 @contextmanager
