@@ -60,9 +60,9 @@ def test_bands_hold_90_percent_of_unseen_pieces(
     noise: Noise, together: float, validation: int
 ) -> None:
     rng = np.random.default_rng(0)
-    unseen = _pieces(rng, 300, noise, together)
+    unseen = _pieces(rng, 400, noise, together)
     found = []
-    for _ in range(15):
+    for _ in range(8):
         _, fitted = fit_estimate(PLAIN, *_pieces(rng, validation, noise, together))
         found.append(_covered(fitted, *unseen))
     steps, means = np.mean(found, axis=0)

@@ -223,7 +223,7 @@ def test_real_recordings_train_and_evaluate(
     features = extract_features(corpus, frontend, tmp_path / "cache")
     assert [len(features[number]) for number in REAL_RECORDINGS] == [46] * 5  # 44.5 to 45.1 s
 
-    short = replace(quick_recipe, epochs=20)
+    short = replace(quick_recipe, epochs=10)
     bundle, figures = train_bundle(corpus, features, frontend, short, "bigru", seed=0)
     assert figures["retrieval"]["items"] == 2
     save_bundle(bundle, tmp_path / "bundle")

@@ -161,7 +161,7 @@ def test_generated_recordings_of_the_true_lengths_train_and_evaluate(
     for name in chosen:  # one row per whole patch of 0.96 s
         assert len(features[name]) == pytest.approx(durations_s[name] / 0.96, abs=1.2)
 
-    short = replace(quick_recipe, epochs=20)
+    short = replace(quick_recipe, epochs=10)
     bundle, figures = train_bundle(corpus, features, frontend, short, "bigru", seed=0)
     assert figures["retrieval"]["items"] == 2
     save_bundle(bundle, tmp_path / "bundle")
