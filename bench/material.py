@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, Manifest, ReferenceCurve, save_bundle
 from models.calibration import DIRECTIONS, Direction, PairSample, SimilarityCalibration
+from models.committee import EmotionCommittee, MusicCommittee
 from models.curve import Curve
-from models.encoders import Tower
 from models.estimate import EstimateCalibration
 from models.frontends import LogMelFrontend
 from models.windows import WINDOW_S, window_starts_s
@@ -24,6 +24,7 @@ from service import catalogue, repository
 from service.database import Database
 from service.settings import Settings
 from service.tables import TrackRow, WindowRow
+from training.founding import committee_shapes
 from training.recipes import CIRCUMPLEX, Recipe
 
 MP3_RATE_HZ = 44_100
@@ -100,10 +101,14 @@ def random_bundle(recipe: Recipe, *, references: int, seed: int = 0) -> Bundle:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     frontend = LogMelFrontend()
-    music = Tower(recipe.music_shape("bigru", frontend.feature_size))
-    emotion = Tower(recipe.emotion_shape())
     size = frontend.feature_size
-    music.standardise_by(torch.full((size,), -2.0), torch.ones(size))
+    music_shape, emotion_shape = committee_shapes(
+        recipe, "bigru", size, knots=257, centres=references, components=12
+    )
+    music, emotion = MusicCommittee(music_shape), EmotionCommittee(emotion_shape)
+    assert music.trunk is not None
+    music.trunk.standardise_by(torch.full((size,), -2.0), torch.ones(size))
+    emotion.components.basis.normal_()
     pairs: dict[Direction, PairSample] = {
         direction: PairSample(rng.uniform(0, 1, (40, 2)), rng.uniform(-1, 1, (40, 2)))
         for direction in DIRECTIONS

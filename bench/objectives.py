@@ -1,4 +1,4 @@
-"""What each part of the objective is worth, on the synthetic corpus' training part only.
+"""What each part of the recipe is worth, on the synthetic corpus' training part only.
 
 The published test part is set aside first; what is left is split once more the same way, and the
 variants are compared on its inner test part. So a recipe may be chosen by this table.
@@ -37,18 +37,18 @@ def load_synthetic(folder: Path) -> tuple[Corpus, Features]:
 
 
 def variants(recipe: Recipe = CIRCUMPLEX) -> list[Recipe]:
-    """Return the recipe with either objective, each with and without the regression of curves."""
-    regression = recipe.curve_regression or 1.0
-    return [
-        replace(
-            recipe,
-            name=f"{objective}{' + curves' if curves else ''}",
-            objective=objective,
-            curve_regression=curves,
-        )
-        for objective in ("contrastive", "composite")
-        for curves in (0.0, regression)
-    ]
+    """Return the recipe and itself with one part changed in each."""
+    committee = recipe.committee
+    assert committee is not None
+    alone = replace(
+        recipe,
+        name="one member",
+        dimensions=recipe.dimensions // committee.members,
+        committee=replace(committee, members=1),
+    )
+    regression = replace(recipe, name="with the estimate's error", curve_regression=1.0)
+    textured = replace(recipe, name="textured", committee=replace(committee, textured=True))
+    return [recipe, alone, regression, textured]
 
 
 def run(

@@ -27,8 +27,8 @@ from safetensors.torch import save_file as save_tensors
 from models.audio import SAMPLE_RATE_HZ, Recording
 from models.calibration import DIRECTIONS, Direction, PairSample, SimilarityCalibration
 from models.checksum import file_sha256
+from models.committee import AnyShape, AnyTower, build_tower, tower_shape
 from models.curve import CURVE_RATE_HZ, Curve, CurveWindow
-from models.encoders import Tower, TowerShape
 from models.estimate import EstimateCalibration, Estimator
 from models.frontends import Frontend, load_frontend
 from models.similarity import Encodings
@@ -71,8 +71,8 @@ class Manifest:
     margin: float
     divergence_scale: float
     frontend: dict[str, str | int | float] | None
-    music_tower: TowerShape
-    emotion_tower: TowerShape
+    music_tower: AnyShape
+    emotion_tower: AnyShape
     estimate: EstimateCalibration
     split: dict[str, int]
     training: dict[str, Any]
@@ -105,8 +105,8 @@ class Bundle:
     def __init__(
         self,
         manifest: Manifest,
-        music: Tower,
-        emotion: Tower,
+        music: AnyTower,
+        emotion: AnyTower,
         frontend: Frontend | None,
         references: list[ReferenceCurve],
         pairs: SimilarityCalibration,
@@ -170,9 +170,9 @@ class Bundle:
 
 
 @torch.inference_mode()
-def encode_sequences(tower: Tower, sequences: list[NDArray[np.float32]]) -> Encodings:
+def encode_sequences(tower: AnyTower, sequences: list[NDArray[np.float32]]) -> Encodings:
     """Encode sequences (T, F) one by one, so that company never changes an encoding's bits."""
-    device = tower.feature_mean.device
+    device = next(tower.parameters()).device
     rows = []
     for sequence in sequences:
         features = torch.from_numpy(np.ascontiguousarray(sequence))[None].to(device)
@@ -237,15 +237,15 @@ def _manifest_of(fields: dict[str, Any]) -> Manifest:
     return Manifest(
         **{
             **described,
-            "music_tower": TowerShape.from_json(fields["music_tower"]),
-            "emotion_tower": TowerShape.from_json(fields["emotion_tower"]),
+            "music_tower": tower_shape(fields["music_tower"]),
+            "emotion_tower": tower_shape(fields["emotion_tower"]),
             "estimate": EstimateCalibration.from_json(fields["estimate"]),
         }
     )
 
 
-def _load_towers(manifest: Manifest, folder: Path) -> tuple[Tower, Tower]:
-    music, emotion = Tower(manifest.music_tower), Tower(manifest.emotion_tower)
+def _load_towers(manifest: Manifest, folder: Path) -> tuple[AnyTower, AnyTower]:
+    music, emotion = build_tower(manifest.music_tower), build_tower(manifest.emotion_tower)
     tensors = load_tensors(folder / WEIGHTS_FILE)
     for name, tower in (("music.", music), ("emotion.", emotion)):
         tower.load_state_dict(

@@ -40,9 +40,7 @@ class TowerShape:
     ``widths`` are the fully connected layers (of the MLP, or behind the sequence's encoder),
     ``recurrent`` the GRU's units each way, ``attention`` the layers of self-attention; what an
     encoder has not is 0 or None. The paper's: MLP 256, 512, 512, 1024, 1024; BiGRU 512 then 512,
-    512, 512, 1024, 1024; dropout 0.5; D = 1,024. With ``shortcut_dropout``, not in the paper, the
-    heads also see the mean features themselves through that dropout, so that what is linear in them
-    need not be learned by the encoder.
+    512, 512, 1024, 1024; dropout 0.5; D = 1,024.
     """
 
     encoder: EncoderKind
@@ -51,7 +49,6 @@ class TowerShape:
     recurrent: int
     dropout: float
     dimensions: int
-    shortcut_dropout: float | None = None
     attention: AttentionShape | None = None
 
     def as_json(self) -> dict[str, object]:
@@ -166,8 +163,8 @@ _ENCODERS: dict[EncoderKind, Callable[[TowerShape], MLPEncoder | BiGRUEncoder | 
 _ENCODERS = {"mlp": MLPEncoder, "bigru": BiGRUEncoder, "attention": AttentionEncoder}
 
 
-class Tower(nn.Module):
-    """Standardised features → encoder → heads E, μ, σ.
+class StandardisedEncoder(nn.Module):
+    """Standardised features → encoder.
 
     ``feature_mean`` and ``feature_scale`` (F,) are statistics of the training part and travel with
     the weights.
@@ -178,36 +175,14 @@ class Tower(nn.Module):
 
     def __init__(self, shape: TowerShape) -> None:
         super().__init__()
-        self.shape = shape
         self.register_buffer("feature_mean", torch.zeros(shape.feature_size))
         self.register_buffer("feature_scale", torch.ones(shape.feature_size))
         self.encoder = _ENCODERS[shape.encoder](shape)
-        hidden = self.encoder.output_size
-        self.embedding = nn.Linear(hidden, shape.dimensions)
-        self.mean = nn.Linear(hidden, shape.dimensions)
-        self.variance = nn.Linear(hidden, shape.dimensions)
-        self.shortcut: nn.Sequential | None = None
-        if shape.shortcut_dropout is not None:
-            self.shortcut = nn.Sequential(
-                nn.Dropout(shape.shortcut_dropout),
-                nn.Linear(shape.feature_size, 3 * shape.dimensions, bias=False),
-            )
 
-    def forward(self, features: Tensor, lengths: Tensor) -> Encoded:
-        """(B, T, F), (B,) → three (B, D)."""
-        standard = self.standardised(features)
-        hidden = self.encoder(standard, lengths)
-        embedding, mean, variance = (
-            head(hidden) for head in (self.embedding, self.mean, self.variance)
-        )
-        if self.shortcut is not None:
-            direct = self.shortcut(masked_mean(standard, lengths)).chunk(3, dim=1)
-            embedding, mean, variance = (
-                embedding + direct[0],
-                mean + direct[1],
-                variance + direct[2],
-            )
-        return Encoded(embedding, mean, functional.softplus(variance) + SMALLEST_VARIANCE)
+    def hidden(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, F), (B,) → (B, H)."""
+        hidden: Tensor = self.encoder(self.standardised(features), lengths)
+        return hidden
 
     def standardised(self, features: Tensor) -> Tensor:
         """Return features (.., F) as the encoder sees them."""
@@ -222,6 +197,24 @@ class Tower(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_scale.copy_(scale.clamp_min(floor * float(scale.median().clamp_min(1e-6))))
 
+
+class Tower(StandardisedEncoder):
+    """A standardised encoder and its heads E, μ, σ: the paper's tower."""
+
+    def __init__(self, shape: TowerShape) -> None:
+        super().__init__(shape)
+        self.shape = shape
+        hidden = self.encoder.output_size
+        self.embedding = nn.Linear(hidden, shape.dimensions)
+        self.mean = nn.Linear(hidden, shape.dimensions)
+        self.variance = nn.Linear(hidden, shape.dimensions)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Encoded:
+        """(B, T, F), (B,) → three (B, D)."""
+        hidden = self.hidden(features, lengths)
+        variance = functional.softplus(self.variance(hidden)) + SMALLEST_VARIANCE
+        return Encoded(self.embedding(hidden), self.mean(hidden), variance)
+
     @torch.no_grad()
     def fold_embedding(self, projection: Tensor, centre: Tensor) -> None:
         """Fold a linear map into the embedding head: E becomes (E - centre) @ projection.
@@ -232,6 +225,3 @@ class Tower(nn.Module):
         weight, bias = self.embedding.weight, self.embedding.bias
         weight.copy_(projection.T @ weight)
         bias.copy_((bias - centre) @ projection)
-        if self.shortcut is not None:
-            direct = self.shortcut.get_submodule("1").get_parameter("weight")
-            direct[: self.shape.dimensions] = projection.T @ direct[: self.shape.dimensions]

@@ -19,20 +19,18 @@ from bench.timing import DisagreementError, medians_ms, require_close
 from models.audio import decode
 from training.corpora.corpus import Corpus, Piece
 from training.features import Features
-from training.recipes import CIRCUMPLEX
+from training.recipes import CIRCUMPLEX, COMMITTEE
 
 TINY = replace(
     CIRCUMPLEX,
-    dimensions=4,
-    mlp_widths=(8,),
+    dimensions=8,
     bigru_recurrent=4,
     bigru_widths=(8,),
-    emotion_recurrent=4,
-    emotion_widths=(8,),
     dropout=0.0,
-    emotion_dropout=0.0,
+    committee=replace(COMMITTEE, members=2, width=8),
     learning_rate=1e-2,
     epochs=20,
+    least_steps=0,
     validate_every=5,
     averaging=0.0,
 )
@@ -165,13 +163,7 @@ class TestQuality:
     def test_objectives(self) -> None:
         corpus, features = tiny_corpus(40)
         recipes = objectives.variants(replace(TINY, epochs=2, validate_every=1))
-        asked = [(recipe.objective, recipe.curve_regression > 0) for recipe in recipes]
-        assert asked == [
-            ("contrastive", False),
-            ("contrastive", True),
-            ("composite", False),
-            ("composite", True),
-        ]
+        assert len(recipes) == len(set(recipes)) == 4
         report = objectives.run(corpus, features, recipes=recipes[:3:2], encoder="mlp")
         assert (report["pieces"], report["test_pieces"]) == (32, 6)
         assert [row["variant"] for row in report["variants"]] == [r.name for r in recipes[:3:2]]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from models.bundle import encode_sequences
 from models.calibration import Direction, PairSample
+from models.committee import AnyTower
 from models.curve import CURVE_RATE_HZ
-from models.encoders import Tower
 from models.estimate import Estimate, EstimateCalibration, Estimator
 from models.similarity import Encodings, correlation, kl_divergence
 from models.windows import window_starts_s
@@ -34,7 +34,7 @@ Floats64 = NDArray[np.float64]
 
 
 def calibrate_estimate(
-    music: Tower,
+    music: AnyTower,
     references: Encodings,
     reference_curves: Floats64,
     validation: list[Example],
@@ -140,7 +140,7 @@ def _mean_square(values: Floats64) -> float:
 
 
 def sample_pairs(
-    music: Tower, emotion: Tower, validation: list[Example], *, seed: int
+    music: AnyTower, emotion: AnyTower, validation: list[Example], *, seed: int
 ) -> dict[Direction, PairSample]:
     """Collect (ρ, KL) of true and unrelated validation pairs in every direction.
 
@@ -175,7 +175,7 @@ def _nearest_other(curves: Floats64, owner: NDArray[np.int64]) -> NDArray[np.int
     return nearest
 
 
-def _encode_example(music: Tower, example: Example) -> tuple[Encodings, list[float]]:
+def _encode_example(music: AnyTower, example: Example) -> tuple[Encodings, list[float]]:
     windows = example.windows()
     starts_s = window_starts_s(example.duration_s)
     return encode_sequences(music, [features for features, _ in windows]), starts_s

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import encode_sequences
-from models.encoders import Tower
+from models.committee import AnyTower
 from models.similarity import Encodings, composite_similarity
 from training.examples import Example
 from training.metrics import RetrievalMetrics, chance_metrics, ranks, retrieval_metrics
@@ -31,7 +31,7 @@ class Evaluation(TypedDict):
 
 
 def encode_examples(
-    music: Tower, emotion: Tower, examples: list[Example]
+    music: AnyTower, emotion: AnyTower, examples: list[Example]
 ) -> tuple[Encodings, Encodings, NDArray[np.int64]]:
     """Encode every window of every example; returns both modalities and each window's piece."""
     windows = [example.windows() for example in examples]
@@ -45,8 +45,8 @@ def encode_examples(
 
 
 def piece_scores(
-    music: Tower,
-    emotion: Tower,
+    music: AnyTower,
+    emotion: AnyTower,
     examples: list[Example],
     *,
     weight: float,
@@ -65,8 +65,8 @@ def piece_scores(
 
 
 def window_rank(
-    music: Tower,
-    emotion: Tower,
+    music: AnyTower,
+    emotion: AnyTower,
     examples: list[Example],
     *,
     weight: float,
@@ -88,7 +88,7 @@ def window_rank(
 
 
 def _encode_in_eval(
-    music: Tower, emotion: Tower, examples: list[Example]
+    music: AnyTower, emotion: AnyTower, examples: list[Example]
 ) -> tuple[Encodings, Encodings, NDArray[np.int64]]:
     """Encode without dropout, and leave the towers in the mode they were in."""
     modes = music.training, emotion.training
@@ -110,8 +110,8 @@ def best_of_windows(
 
 
 def evaluate_retrieval(
-    music: Tower,
-    emotion: Tower,
+    music: AnyTower,
+    emotion: AnyTower,
     examples: list[Example],
     *,
     weight: float,

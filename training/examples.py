@@ -5,7 +5,9 @@ Both modalities are cut to one window, so that the length of a recording never t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.curve import CURVE_RATE_HZ, WINDOW_STEPS, Curve
+from models.padding import masked_mean, true_steps
 from models.windows import PATCH_S, WINDOW_PATCHES, WINDOW_S, window_patches, window_starts_s
 from training.corpora.corpus import Corpus, CorpusError, Piece
 from training.corpora.labels import first_few
@@ -43,9 +46,13 @@ class Example:
 
     def windows(self) -> list[tuple[NDArray[np.float32], Curve]]:
         """Cut the example as the service cuts a recording and a curve: (features, 60 steps)."""
+        return self.windows_at(window_starts_s(self.duration_s))
+
+    def windows_at(self, starts_s: Iterable[float]) -> list[tuple[NDArray[np.float32], Curve]]:
+        """Cut the windows that start there: (features, 60 steps) each."""
         held = self.curve.held(WINDOW_STEPS)
         cut = []
-        for start_s in window_starts_s(self.duration_s):
+        for start_s in starts_s:
             first = round(start_s * CURVE_RATE_HZ)
             steps = held.values[first : first + WINDOW_STEPS]
             cut.append((window_patches(self.features, start_s), Curve(steps).held(WINDOW_STEPS)))
@@ -76,6 +83,14 @@ def _aligned(piece: Piece, features: Features) -> Example:
     return Example(piece.id, piece.label, piece.curve, sequence)
 
 
+class Batch(NamedTuple):
+    """Windows to train on: features (B, 31, F), their true lengths (B,), and curves (B, 60, 2)."""
+
+    features: Tensor
+    lengths: Tensor
+    curves: Tensor
+
+
 class WindowSampler:
     """Draws one aligned 30 s window of each example, from padded tensors on ``device``."""
 
@@ -96,10 +111,8 @@ class WindowSampler:
         """F."""
         return int(self._features.shape[2])
 
-    def draw(
-        self, rows: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features (B, 31, F), their true lengths (B,), and curves (B, 60, 2)."""
+    def draw(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        """Cut one window of each of the examples ``rows``, anywhere within it."""
         first_step = rng.integers(0, self._latest_step[rows] + 1)
         patches = self._patches[rows]
         latest_patch = (patches - WINDOW_PATCHES).clamp_min(0)
@@ -112,20 +125,64 @@ class WindowSampler:
         patch_index = first_patch[:, None] + torch.arange(width)  # (B, 31)
         step_index = torch.from_numpy(first_step)[:, None] + torch.arange(WINDOW_STEPS)  # (B, 60)
         features = self._features[index, patch_index.clamp_max(self._features.shape[1] - 1)]
-        return features, lengths.to(self.device), self._curves[index, step_index]
+        return Batch(features, lengths.to(self.device), self._curves[index, step_index])
 
     def feature_statistics(self, *, of_means: bool) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (F,) over every true patch, or over pieces' means."""
-        steps = torch.arange(self._features.shape[1])
-        inside = (steps < self._patches[:, None]).to(self.device)
         if of_means:
-            total = self._features.where(inside.unsqueeze(-1), 0.0).sum(dim=1)
-            return _statistics(total / inside.sum(dim=1, keepdim=True))
+            return _statistics(masked_mean(self._features, self._patches.to(self.device)))
+        inside = true_steps(self._patches, self._features.shape[1]).to(self.device)
         return _statistics(self._features[inside])
 
     def curve_statistics(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (2,) over the curves, as padded."""
         return _statistics(self._curves.flatten(0, 1))
+
+
+_HOP_S = 3 * PATCH_S
+
+
+class CutWindows:
+    """Windows of examples at fixed places, on the CPU; about ``most`` of them or fewer.
+
+    ``features`` (N, 31, F) padded, ``lengths`` (N,), ``curves`` (N, 60, 2), ``pieces`` (N,): which
+    example each window is of.
+    """
+
+    def __init__(self, examples: list[Example], most: int) -> None:
+        cut = [
+            (piece, features, curve)
+            for piece, example in enumerate(examples)
+            for features, curve in example.windows_at(_starts_s(example, most // len(examples)))
+        ]
+        self.pieces = np.array([piece for piece, _, _ in cut])
+        self.features = _padded([features for _, features, _ in cut])
+        self.lengths = torch.tensor([len(features) for _, features, _ in cut])
+        self.curves = torch.from_numpy(
+            np.stack([curve.values.astype(np.float32) for _, _, curve in cut])
+        )
+        self._first = np.searchsorted(self.pieces, np.arange(len(examples)))
+        self._count = np.bincount(self.pieces)
+
+    def draw(self, examples: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Choose one window of each of the given examples; returns the windows' rows."""
+        rows: NDArray[np.int64] = self._first[examples] + rng.integers(0, self._count[examples])
+        return rows
+
+    def mean_features(self) -> Tensor:
+        """Average each window's true patches: (N, F)."""
+        return masked_mean(self.features, self.lengths)
+
+    def feature_statistics(self) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (F,) over every true patch."""
+        return _statistics(self.features[true_steps(self.lengths, self.features.shape[1])])
+
+
+def _starts_s(example: Example, most: int) -> NDArray[np.float64]:
+    """Start windows every three patches, or ``most`` windows evenly over the example."""
+    latest_s = _latest_start_s(example)
+    count = min(int(latest_s / _HOP_S) + 1, max(most, 1))
+    return np.linspace(0, latest_s, count) if count > 1 else np.zeros(1)
 
 
 def _latest_start_s(example: Example) -> float:

@@ -20,13 +20,16 @@ class Objective(nn.Module):
     softmax over the batch (InfoNCE, van den Oord et al. 2018) in place of a sum of correlations and
     a hinge. To either, ``curve_regression`` adds the error of estimating each curve from the
     batch's other curves, weighted by their composite scores, as models/estimate.py does: ranking
-    alone may be content with the axis that is easier to hear.
+    alone may be content with the axis that is easier to hear. Members of a committee rank each for
+    itself, with scales that they share; estimates are made by all together.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self._recipe = recipe
-        per_dimension = 1.0 if recipe.objective == "composite" else 1.0 / recipe.dimensions
+        self._members = 1 if recipe.committee is None else recipe.committee.members
+        member_dimensions = recipe.dimensions / self._members
+        per_dimension = 1.0 if recipe.objective == "composite" else 1.0 / member_dimensions
         self.log_correlation_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.log_divergence_scale = nn.Parameter(torch.tensor(math.log(10.0 * per_dimension)))
 
@@ -35,33 +38,43 @@ class Objective(nn.Module):
         if self._recipe.objective == "composite":
             return 1.0
         ratio = self.log_divergence_scale - self.log_correlation_scale
-        return float(ratio.detach().exp())
+        # Side by side, members' ρ are averaged and their KL summed.
+        return float(ratio.detach().exp()) / self._members
 
     def forward(self, music: Encoded, emotion: Encoded, curves: Tensor) -> Tensor:
         """Return the loss per pair of a batch; ``curves`` (B, 60, 2) are the emotions."""
+        music, emotion = self._by_member(music), self._by_member(emotion)
         correlation_logits = self.log_correlation_scale.exp() * pearson_matrix(music, emotion)
         divergence_scale = self.log_divergence_scale.exp()
         music_logits = -divergence_scale * kl_matrix(music, emotion)
         if self._recipe.objective == "composite":
             weight, margin = self._recipe.weight, self._recipe.margin
             loss = composite_loss(music, emotion, weight=weight, margin=margin) / len(curves)
+            loss = loss.mean()
         else:
             emotion_logits = -divergence_scale * kl_matrix(emotion, music)
             loss = (
                 _ranking_loss(correlation_logits)
-                + _ranking_loss(correlation_logits.T)
+                + _ranking_loss(correlation_logits.mT)
                 + _ranking_loss(music_logits)
                 + _ranking_loss(emotion_logits)
             ) / 2
         if self._recipe.curve_regression == 0:
             return loss
-        estimated = _curve_error(correlation_logits + music_logits, curves)
+        estimated = _curve_error((correlation_logits + music_logits).mean(dim=0), curves)
         return loss + self._recipe.curve_regression * estimated
+
+    def _by_member(self, encoded: Encoded) -> Encoded:
+        """(B, D) → (M, B, D / M)."""
+        return Encoded(
+            *(part.reshape(len(part), self._members, -1).transpose(0, 1) for part in encoded)
+        )
 
 
 def _ranking_loss(logits: Tensor) -> Tensor:
-    """Cross-entropy of finding each query's own item among the batch's."""
-    return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+    """Cross-entropy of finding each query's own item among the batch's, over (M, B, B)."""
+    own = torch.arange(logits.shape[1], device=logits.device).repeat(len(logits))
+    return functional.cross_entropy(logits.flatten(0, 1), own)
 
 
 def _curve_error(logits: Tensor, curves: Tensor) -> Tensor:

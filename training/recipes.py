@@ -7,11 +7,30 @@ in docs/decisions/0004-training-recipe.md.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from models.attention import AttentionShape
 from models.encoders import EncoderKind, TowerShape
+
+
+@dataclass(frozen=True)
+class Committee:
+    """What of a committee is chosen, not found in the data.
+
+    ``components`` of a curve are told apart by what mean features say of them; over a trunk, which
+    hears the course of the music, ``trunk_components`` are, each with a relevance of at least
+    ``trunk_relevance``. ``members``, ``width`` and ``textured`` are those of
+    models.committee.CommitteeShape.
+    """
+
+    members: int
+    width: int
+    components: int
+    trunk_components: int
+    trunk_relevance: float
+    textured: bool
 
 
 @dataclass(frozen=True)
@@ -21,10 +40,11 @@ class Recipe:
     ``objective``: ``composite`` is CCA + KL ranking with margin; ``contrastive`` ranks by ρ and by
     KL, each as a softmax over the batch with a learned temperature. ``averaging`` is the decay of
     the running mean of the weights, which is what is evaluated and kept (0: the last weights).
-    ``curve_regression`` is the share of the estimate's error in the loss. ``mlp_decay`` is the
-    weight decay of an MLP tower, ``bigru_decay`` that of towers over sequences, the emotion tower
-    included, ``shortcut_decay`` that of what sees the mean features directly. ``patience`` counts
-    validations, ``validate_every`` epochs.
+    ``curve_regression`` is the share of the estimate's error in the loss. ``decay`` is the weight
+    decay, ``trunk_decay`` that of a committee's encoder of sequences. ``patience`` counts
+    validations, ``validate_every`` epochs. A small corpus, with few batches an epoch, goes on for
+    ``least_steps``. With a ``committee`` the towers are those of
+    models/committee.py, and the layers of the paper's encoders are those of its trunk.
     """
 
     name: str
@@ -42,16 +62,21 @@ class Recipe:
     dropout: float
     emotion_dropout: float
     learning_rate: float
-    mlp_decay: float
-    bigru_decay: float
+    decay: float
+    trunk_decay: float
     batch_size: int
     epochs: int
+    least_steps: int
     validate_every: int
     patience: int
     averaging: float
     curve_regression: float
-    shortcut_dropout: float | None
-    shortcut_decay: float
+    committee: Committee | None = None
+
+    def whole_epochs(self, examples: int) -> int:
+        """Return for how many epochs so many examples are trained."""
+        batches = math.ceil(examples / self.batch_size)
+        return max(self.epochs, math.ceil(self.least_steps / batches))
 
     def music_shape(self, encoder: EncoderKind, feature_size: int) -> TowerShape:
         """Return the music tower's shape for features of size F."""
@@ -67,7 +92,6 @@ class Recipe:
             self.bigru_recurrent if encoder == "bigru" else 0,
             self.dropout,
             self.dimensions,
-            self.shortcut_dropout,
             self.attention if encoder == "attention" else None,
         )
 
@@ -80,7 +104,6 @@ class Recipe:
             self.emotion_recurrent,
             self.emotion_dropout,
             self.dimensions,
-            self.shortcut_dropout,
         )
 
 
@@ -100,16 +123,24 @@ CMER_CL = Recipe(
     dropout=0.5,
     emotion_dropout=0.5,
     learning_rate=1e-5,
-    mlp_decay=0.0,
-    bigru_decay=0.0,
+    decay=0.0,
+    trunk_decay=0.0,
     batch_size=512,
     epochs=5_001,
+    least_steps=0,
     validate_every=10,
     patience=50,
     averaging=0.0,
     curve_regression=0.0,
-    shortcut_dropout=None,
-    shortcut_decay=0.0,
+)
+
+COMMITTEE = Committee(
+    members=6,
+    width=64,
+    components=12,
+    trunk_components=32,
+    trunk_relevance=0.2,
+    textured=False,
 )
 
 CIRCUMPLEX = Recipe(
@@ -117,27 +148,27 @@ CIRCUMPLEX = Recipe(
     objective="contrastive",
     weight=0.5,
     margin=1.0,
-    dimensions=32,
-    mlp_widths=(16,),
+    dimensions=96,
+    mlp_widths=(),
     bigru_recurrent=64,
-    bigru_widths=(128, 64),
+    bigru_widths=(64, 32),
     attention=AttentionShape(width=64, heads=4, layers=1),
-    attention_widths=(64,),
-    emotion_recurrent=32,
-    emotion_widths=(64, 64),
-    dropout=0.3,
-    emotion_dropout=0.1,
-    learning_rate=1.5e-3,
-    mlp_decay=6.0,
-    bigru_decay=0.1,
-    batch_size=512,
-    epochs=300,
-    validate_every=10,
-    patience=15,
-    averaging=0.98,
-    curve_regression=5.0,
-    shortcut_dropout=0.5,
-    shortcut_decay=6.0,
+    attention_widths=(32,),
+    emotion_recurrent=0,
+    emotion_widths=(),
+    dropout=0.2,
+    emotion_dropout=0.0,
+    learning_rate=3e-3,
+    decay=1.0,
+    trunk_decay=1.0,
+    batch_size=256,
+    epochs=80,
+    least_steps=600,
+    validate_every=4,
+    patience=20,
+    averaging=0.9,
+    curve_regression=0.0,
+    committee=COMMITTEE,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (CIRCUMPLEX, CMER_CL)}

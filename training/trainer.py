@@ -13,25 +13,28 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from models.committee import AnyTower
 from models.encoders import EncoderKind, Tower
 from models.progress import Progress
 from training.evaluation import window_rank
-from training.examples import Example, WindowSampler
+from training.examples import Example
 from training.losses import cca_projections
 from training.objective import Objective
+from training.pairs import CommitteePair, Pair, PlainPair
 from training.recipes import Recipe
 
 _GRADIENT_NORM = 5.0
 _WARM_UP_EPOCHS = 20
 _SMOOTHED_VALIDATIONS = 3
+_MOST_VALIDATIONS = 60
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedTowers:
     """Both towers with their best weights, and how they came about."""
 
-    music: Tower
-    emotion: Tower
+    music: AnyTower
+    emotion: AnyTower
     divergence_scale: float
     best_epoch: int
     epochs_run: int
@@ -71,22 +74,23 @@ def train_towers(
     """
     device = device or training_device()
     torch.manual_seed(seed)
-    sampler = WindowSampler(train, device)
-    run = _Run(recipe, encoder, sampler, device, initial_music or {})
-    begun_with = _fingerprint(run.music)
+    begin = PlainPair if recipe.committee is None else CommitteePair
+    run = _Run(recipe, begin(recipe, encoder, train, device, initial_music or {}), device)
+    begun_with = _fingerprint(run.towers)
     ids = [example.id for example in train]
     identity = f"{recipe} {encoder} {seed} {last_epoch} {begun_with} {ids}"
-    end = recipe.epochs if last_epoch is None else last_epoch
+    end = recipe.whole_epochs(len(train)) if last_epoch is None else last_epoch
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint, identity)
 
+    validate_every = max(recipe.validate_every, end // _MOST_VALIDATIONS)
     label = "training the towers" if last_epoch is None else "training on all pieces"
     with Progress(label, end, "epochs") as progress:
         progress.reach(run.epoch)
         while run.epoch < end and run.since_best < recipe.patience:
             loss = run.one_epoch(np.random.default_rng([seed, run.epoch]))
             progress.advance()
-            if run.epoch % recipe.validate_every and run.epoch != end:
+            if run.epoch % validate_every and run.epoch != end:
                 continue
             if last_epoch is None:
                 run.validate(validation)
@@ -102,25 +106,13 @@ def train_towers(
 class _Run:
     """The state of one training: towers, optimiser, averaged weights, the best so far."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        encoder: EncoderKind,
-        sampler: WindowSampler,
-        device: torch.device,
-        initial_music: Mapping[str, Tensor],
-    ) -> None:
+    def __init__(self, recipe: Recipe, pair: Pair, device: torch.device) -> None:
         self.recipe = recipe
-        self.sampler = sampler
-        feature_size = sampler.feature_size
-        self.music = Tower(recipe.music_shape(encoder, feature_size)).to(device)
-        self.emotion = Tower(recipe.emotion_shape()).to(device)
-        self.music.standardise_by(*sampler.feature_statistics(of_means=encoder == "mlp"))
-        self.music.load_state_dict({**self.music.state_dict(), **initial_music})
-        self.emotion.standardise_by(*sampler.curve_statistics())
+        self.pair = pair
+        self.device = device
         self.objective = Objective(recipe).to(device)
-        self.towers = nn.ModuleDict({"music": self.music, "emotion": self.emotion})
-        self.optimiser = _optimiser(self.music, self.emotion, self.objective, recipe)
+        self.towers = nn.ModuleDict({"music": pair.music, "emotion": pair.emotion})
+        self.optimiser = _optimiser(pair, self.objective, recipe)
         self.averaged = _copy(self.towers)
         self.best = _copy(self.towers)
         self.best_scale = self.objective.divergence_scale()
@@ -136,17 +128,13 @@ class _Run:
         self.towers.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
-        order = rng.permutation(len(self.sampler))
+        order = rng.permutation(len(self.pair))
         losses = []
         for first in range(0, len(order), self.recipe.batch_size):
             rows = order[first : first + self.recipe.batch_size]
             if len(rows) < 2:
                 continue  # ranking needs a negative
-            features, lengths, curves = self.sampler.draw(rows, rng)
-            steps = torch.full((len(rows),), curves.shape[1], device=curves.device)
-            loss: Tensor = self.objective(
-                self.music(features, lengths), self.emotion(curves, steps), curves
-            )
+            loss: Tensor = self.objective(*self.pair.encode(rows, rng))
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.towers.parameters(), _GRADIENT_NORM)
@@ -163,8 +151,8 @@ class _Run:
         self.towers.load_state_dict(self.averaged)
         self.recent_ranks.append(
             window_rank(
-                self.music,
-                self.emotion,
+                self.pair.music,
+                self.pair.emotion,
                 validation,
                 weight=self.recipe.weight,
                 divergence_scale=self.objective.divergence_scale(),
@@ -188,11 +176,12 @@ class _Run:
         """Return the best weights, with CCA's projections folded in where CCA was trained."""
         self.towers.load_state_dict(self.best)
         self.towers.eval().cpu()
-        if self.recipe.objective == "composite":
-            _fold_cca(self.music, self.emotion, train)
+        music, emotion = self.pair.music, self.pair.emotion
+        if isinstance(music, Tower) and isinstance(emotion, Tower):
+            _fold_cca(music, emotion, train)
         return TrainedTowers(
-            self.music,
-            self.emotion,
+            music,
+            emotion,
             self.best_scale,
             self.best_epoch,
             self.epoch,
@@ -207,7 +196,7 @@ class _Run:
 
     def load(self, path: Path, identity: str) -> None:
         """Take up the state of an interrupted run of the same training."""
-        state = torch.load(path, map_location=self.sampler.device, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         if state["identity"] != identity:
             raise ValueError(
                 f"{path} is the checkpoint of another training (other data, recipe or seed): "
@@ -244,32 +233,27 @@ class _Run:
         if self.recipe.objective == "composite":
             return self.recipe.learning_rate
         warm_up = min(1.0, (self.epoch + 1) / _WARM_UP_EPOCHS)
-        cosine = 0.5 * (1 + math.cos(math.pi * self.epoch / self.recipe.epochs))
+        whole = self.recipe.whole_epochs(len(self.pair))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(self.epoch / whole, 1)))
         return self.recipe.learning_rate * warm_up * cosine
 
 
-def _optimiser(music: Tower, emotion: Tower, objective: nn.Module, recipe: Recipe) -> AdamW:
-    """Adam with a weight decay for each kind of tower and for what sees the features directly."""
-    decay = {
-        "mlp": recipe.mlp_decay,
-        "bigru": recipe.bigru_decay,
-        "attention": recipe.bigru_decay,
-    }
-    groups = [{"params": list(objective.parameters()), "weight_decay": 0.0}]
-    for tower in (music, emotion):
-        named = list(tower.named_parameters())
-        direct = [value for name, value in named if name.startswith("shortcut.")]
-        others = [value for name, value in named if not name.startswith("shortcut.")]
-        groups.append({"params": others, "weight_decay": decay[tower.shape.encoder]})
-        if direct:
-            groups.append({"params": direct, "weight_decay": recipe.shortcut_decay})
+def _optimiser(pair: Pair, objective: nn.Module, recipe: Recipe) -> AdamW:
+    """Adam, with a weight decay of its own for a committee's trunk."""
+    towers, trunk = pair.without_trunk()
+    groups = [
+        {"params": list(objective.parameters()), "weight_decay": 0.0},
+        {"params": towers, "weight_decay": recipe.decay},
+    ]
+    if trunk:
+        groups.append({"params": trunk, "weight_decay": recipe.trunk_decay})
     return AdamW(groups, lr=recipe.learning_rate)
 
 
-def _fingerprint(tower: Tower) -> str:
+def _fingerprint(towers: nn.Module) -> str:
     """Tell towers apart by their weights."""
     digest = hashlib.sha256()
-    for value in tower.state_dict().values():
+    for value in towers.state_dict().values():
         digest.update(value.cpu().numpy().tobytes())
     return digest.hexdigest()
 

@@ -29,7 +29,7 @@ from models.bundle import (
 )
 from models.calibration import DIRECTIONS
 from models.curve import Curve
-from models.encoders import Tower
+from models.encoders import Tower, TowerShape
 from models.frontends import FrontendError, OnnxFrontend
 from models.similarity import Encodings
 from models.windows import window_starts_s
@@ -42,6 +42,7 @@ def onnx_bundle(folder: Path, graph: Path) -> Bundle:
     """Build the tiny model over a tiny ONNX frontend, F = 64."""
     model = tiny_bundle()
     frontend = OnnxFrontend(band_means(graph))
+    assert isinstance(model.manifest.music_tower, TowerShape)
     shape = replace(model.manifest.music_tower, feature_size=64)
     torch.manual_seed(1)
     manifest = replace(model.manifest, frontend=frontend.identity(), music_tower=shape)
@@ -131,7 +132,7 @@ class TestJourney:
         made.manifest = replace(made.manifest, weight=0.75)
         ids.add(save_bundle(made, tmp_path / "three"))
         with torch.no_grad():
-            made.music.embedding.bias[0] += 1e-6
+            next(made.music.parameters()).add_(1e-6)
         ids.add(save_bundle(made, tmp_path / "four"))
         assert len(ids) == 4
 

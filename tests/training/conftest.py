@@ -11,7 +11,7 @@ from tests.conftest import random_curve
 from training.corpora.corpus import Corpus, Piece
 from training.examples import Example, aligned_examples
 from training.features import Features
-from training.recipes import CIRCUMPLEX, Recipe
+from training.recipes import CIRCUMPLEX, COMMITTEE, Recipe
 
 
 def audible_corpus(pieces: int, seed: int = 0) -> tuple[Corpus, Features]:
@@ -48,17 +48,11 @@ def quick_recipe() -> Recipe:
         CIRCUMPLEX,
         name="quick",
         dimensions=16,
-        mlp_widths=(24, 16),
         bigru_recurrent=12,
         bigru_widths=(24,),
-        emotion_recurrent=12,
-        emotion_widths=(24,),
-        dropout=0.1,
         learning_rate=5e-3,
-        mlp_decay=0.1,
-        shortcut_dropout=0.1,
-        shortcut_decay=0.1,
-        epochs=80,
+        epochs=40,
+        least_steps=0,
         validate_every=10,
-        averaging=0.9,
+        committee=replace(COMMITTEE, members=2, width=16),
     )

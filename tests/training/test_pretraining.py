@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cli.main import main
 from models.attention import AttentionShape
 from models.bundle import load_bundle
+from models.committee import CommitteeShape, MusicCommittee
 from models.encoders import EncoderKind, Tower, TowerShape
 from models.frontends import LogMelFrontend
 from tests.training.conftest import audible_corpus
@@ -30,7 +31,7 @@ from training.trainer import train_towers
 CPU = torch.device("cpu")
 SHAPES: dict[EncoderKind, TowerShape] = {
     "bigru": TowerShape("bigru", 6, (12, 8), 16, 0.0, 4),
-    "attention": TowerShape("attention", 6, (12, 8), 0, 0.0, 4, None, AttentionShape(32, 2, 1)),
+    "attention": TowerShape("attention", 6, (12, 8), 0, 0.0, 4, AttentionShape(32, 2, 1)),
 }
 encoders = pytest.mark.parametrize("encoder", SHAPES)
 
@@ -129,7 +130,9 @@ class TestLearning:
             device=CPU,
             initial_music=pretrained.weights,
         )
-        state = towers.music.state_dict()
+        assert isinstance(towers.music, MusicCommittee)
+        assert towers.music.trunk is not None
+        state = towers.music.trunk.state_dict()
         for name, value in pretrained.weights.items():
             torch.testing.assert_close(state[name], value)
 
@@ -244,7 +247,9 @@ class TestCommand:
         pretrain = ["--encoder", "attention", "--pretrain", str(tmp_path / "unlabelled.npz")]
         assert main([*command, *pretrain]) == 0
         manifest = load_bundle(tmp_path / "bundle").manifest
-        assert manifest.music_tower.attention == recipe.attention
+        assert isinstance(manifest.music_tower, CommitteeShape)
+        assert manifest.music_tower.trunk is not None
+        assert manifest.music_tower.trunk.attention == recipe.attention
         assert manifest.training["pretraining"]["sequences"] == manifest.split["train"] + 5
 
     @pytest.mark.parametrize(
