@@ -151,6 +151,19 @@ def _rows(options: argparse.Namespace) -> Report:
     return rows.run(rounds=options.rounds)
 
 
+def _transfer(options: argparse.Namespace) -> Report:
+    from bench import transfer
+
+    return transfer.run(*transfer.load(options.data.parent / "deam", options.data))
+
+
+def _schedule(options: argparse.Namespace) -> Report:
+    from bench import schedule
+
+    material = schedule.load_material(options.data.parent / "deam")
+    return schedule.run(material, seeds=range(3))
+
+
 _SPEED = ("m2e", "e2m", "logmel")
 _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "m2e": _m2e,
@@ -161,6 +174,8 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "objectives": _objectives,
     "step": _step,
     "rows": _rows,
+    "schedule": _schedule,
+    "transfer": _transfer,
 }
 
 

@@ -1,15 +1,18 @@
-"""The benchmark of stacked runs gives the figures it promises; it says nothing if losses differ."""
+"""Benchmarks of stacked runs and of schedules give the figures they promise, on tiny inputs."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from bench import __main__ as command_line
-from bench import rows
+from bench import rows, schedule
 from bench.timing import DisagreementError
+from tests.training.conftest import audible_corpus
 from tests.training.test_experiments import TINY
+from training.experiments.material import one_length
 
 
 def test_rows_compare_stacked_runs_with_plain_ones() -> None:
@@ -32,5 +35,22 @@ def test_losses_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> No
         rows.run(runs=2, schedule=TINY, rounds=1)
 
 
-def test_rows_is_a_benchmark_of_the_command_line() -> None:
-    assert "rows" in command_line._BENCHMARKS
+def test_schedules_are_compared_on_validation_pieces() -> None:
+    material = one_length(*audible_corpus(48))
+    report = schedule.run(
+        material,
+        seeds=[0, 1],
+        variants={"tiny": replace(TINY, epochs=1), "longer": replace(TINY, epochs=2)},
+    )
+    assert report["pieces"] == len(material.inner_parts(0).held_out) == 5
+    assert [(row["schedule"], row["weight"]) for row in report["rows"]] == [
+        (name, weight) for name in ("tiny", "longer") for weight in (0.0, 0.8, 1.0)
+    ]
+    for row in report["rows"]:
+        assert 0 < row["m2e_mrr"] <= 1
+        assert 1 <= row["e2m_ar"] <= 5
+
+
+@pytest.mark.parametrize("name", ["rows", "schedule"])
+def test_both_are_benchmarks_of_the_command_line(name: str) -> None:
+    assert name in command_line._BENCHMARKS

@@ -76,8 +76,8 @@ def published(corpus: str) -> Schedule:
 DEFAULT = Schedule(
     name="default",
     title="a schedule of ours, shorter than the paper's",
-    epochs=60,
-    learning_rate=1e-3,
+    epochs=100,
+    learning_rate=3e-3,
     falling=True,
     batch_size=512,
     dimensions=64,
@@ -93,5 +93,5 @@ DEFAULT = Schedule(
 )
 
 QUICK = replace(
-    DEFAULT, name="quick", title="a quick schedule, to see that everything runs", epochs=15
+    DEFAULT, name="quick", title="a quick schedule, to see that everything runs", epochs=20
 )
