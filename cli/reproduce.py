@@ -28,10 +28,14 @@ from training.experiments.summary import Summary, summarise
 from training.experiments.systems import DIRECTIONS, RecipeSystem, System, TowerSystem, systems_of
 from training.experiments.tables import About
 from training.features import Features, extract_features, load_features
-from training.recipes import CMER_CL
+from training.recipes import CIRCUMPLEX, CMER_CL
 from training.trainer import training_device
 
 _RUNS, _QUICK_RUNS = 10, 2
+_OURS = (
+    RecipeSystem(CIRCUMPLEX.name, textured=True),
+    RecipeSystem(CIRCUMPLEX.name, textured=False),
+)
 
 
 def reproduce(options: argparse.Namespace) -> None:
@@ -69,7 +73,7 @@ def _materials(
     options: argparse.Namespace, corpus: Corpus, features: Features
 ) -> tuple[Material, ...]:
     """Cut DEAM to its 30 s; show PMEmo both as published and where no length can tell a clip."""
-    if options.corpus == "deam" or options.recipe == "circumplex":
+    if options.corpus == "deam" or options.recipe == CIRCUMPLEX.name:
         return (one_length(corpus, features),)
     return whole_clips(corpus, features), one_length(corpus, features)
 
@@ -87,21 +91,23 @@ def _schedule(options: argparse.Namespace) -> Schedule:
 
 
 def _systems(options: argparse.Namespace) -> tuple[System, ...]:
-    if options.recipe == "circumplex":
-        return (RecipeSystem("circumplex"),)
-    if options.recipe == "cmer-cl":
+    if options.recipe == CIRCUMPLEX.name:
+        return _OURS
+    if options.recipe == CMER_CL.name:
         return (TowerSystem("mlp", CMER_CL.weight, CMER_CL.margin),)
-    return *systems_of(options.corpus, quick=options.quick), RecipeSystem("circumplex")
+    return *systems_of(options.corpus, quick=options.quick), *_OURS
 
 
 def _print(options: argparse.Namespace, plan: Plan, summary: Summary) -> None:
     found = by_system(summary)
     if options.recipe is not None:
-        found = {options.recipe: found[plan.systems[0].key]}
+        found = {options.recipe: found[plan.systems[0].key]} | {
+            system.key: found[system.key] for system in plan.systems[1:]
+        }
     if options.json:
         print_json(found)
         return
-    names = {system.key for system in plan.systems} | {"length-only", "chance"}
+    names = {system.key for system in plan.systems} | {"length-only", "campaign-only", "chance"}
     rows = []
     for line in summary.lines:
         correct = line.evaluations["correct"]

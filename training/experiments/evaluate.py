@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from models.curve import from_signed
 from models.similarity import Encodings, composite, correlation, kl_divergence
+from training.campaigns import within_campaign
 from training.experiments.material import Material, Parts
 from training.experiments.systems import Direction
 from training.metrics import RetrievalMetrics, retrieval_metrics, top_share_cosine
 from training.published import RegressionLines, published_composite
 
 Floats64 = NDArray[np.float64]
-EvaluationName = Literal["correct", "as_published", "as_published_lines", "correct_lines"]
+EvaluationName = Literal[
+    "correct", "as_published", "as_published_lines", "correct_lines", "within_campaign"
+]
 
 TITLES: dict[EvaluationName, str] = {
     "correct": "correct",
@@ -23,6 +26,9 @@ TITLES: dict[EvaluationName, str] = {
     "as_published_lines": "as published, regression lines for ρ",
     "correct_lines": "correct KL, regression lines for ρ",
 }
+
+WITHIN_CAMPAIGN: EvaluationName = "within_campaign"
+"""The correct scores, where only pieces of the query's own campaign are candidates."""
 
 Retrieved = dict[EvaluationName, dict[Direction, RetrievalMetrics]]
 """Metrics by how and in which direction they were asked for."""
@@ -65,8 +71,19 @@ def score_towers(
     return found
 
 
-def metrics_of(scores: dict[EvaluationName, dict[Direction, Floats64]]) -> Retrieved:
-    """Compute MRR, AR and recall@10 of every score matrix, ties against the system."""
+def metrics_of(
+    scores: dict[EvaluationName, dict[Direction, Floats64]], campaigns: NDArray[np.str_]
+) -> Retrieved:
+    """Compute MRR, AR and recall@10 of every score matrix, ties against the system.
+
+    ``campaigns`` (N,) says by which annotation campaign each piece was annotated; where there is
+    more than one, the correct scores are also ranked within the campaigns (training/campaigns.py).
+    """
+    if len(set(campaigns)) > 1:
+        within = {
+            way: within_campaign(matrix, campaigns) for way, matrix in scores["correct"].items()
+        }
+        scores = {**scores, WITHIN_CAMPAIGN: within}
     return {
         name: {direction: retrieval_metrics(matrix) for direction, matrix in found.items()}
         for name, found in scores.items()

@@ -31,7 +31,8 @@ class Material:
 
     ``features`` (N, T, F) float32, ``curves`` (N, T, 2) float32 in [-1, 1]; a curve begins
     ``curve_starts_s`` (N,) seconds after its music. ``protocol`` names what
-    was cut, ``what`` says it in a line for the reader of a table. ``examples`` are the same
+    was cut, ``what`` says it in a line for the reader of a table; ``campaigns`` (N,) names who
+    annotated each piece. ``examples`` are the same
     stretches for whom trains on windows; None where clips are whole.
     """
 
@@ -45,6 +46,7 @@ class Material:
     curves: NDArray[np.float32]
     curve_lengths: NDArray[np.int64]
     curve_starts_s: NDArray[np.float64]
+    campaigns: NDArray[np.str_]
     examples: tuple[Example, ...] | None
 
     @property
@@ -181,6 +183,7 @@ def _material(
         _padded([curve.astype(np.float32) for curve in curves]),
         np.array([len(curve) for curve in curves], np.int64),
         np.array(starts_s),
+        np.array([piece.campaign for piece in corpus.pieces]),
         examples,
     )
 

@@ -6,17 +6,18 @@ import io
 from contextlib import redirect_stderr
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.encoders import EncoderKind
 from models.similarity import composite_similarity
 from training.evaluation import encode_examples
-from training.experiments.evaluate import Pair, cosines_of
+from training.experiments.evaluate import Pair, cosines_of, metrics_of
 from training.experiments.material import Material
 from training.experiments.rows import Found
-from training.experiments.systems import RecipeSystem
-from training.metrics import retrieval_metrics
-from training.recipes import RECIPES
+from training.experiments.systems import Direction, RecipeSystem
+from training.recipes import RECIPES, textured, textured
 from training.trainer import train_towers
 
 
@@ -35,11 +36,11 @@ def run_ours(system: RecipeSystem, material: Material, seed: int, *, device: tor
     how = {"weight": encoded.weight, "divergence_scale": encoded.divergence_scale}
     m2e = composite_similarity(music, emotion, **how)
     e2m = composite_similarity(emotion, music, **how)
+    scores: dict[Direction, NDArray[np.float64]] = {"m2e": m2e, "e2m": e2m}
+    parts = material.parts(seed)
     return {
-        "retrieved": {"correct": {"m2e": retrieval_metrics(m2e), "e2m": retrieval_metrics(e2m)}},
-        "cosines": {
-            "correct": cosines_of({"m2e": m2e, "e2m": e2m}, material, material.parts(seed))
-        },
+        "retrieved": metrics_of({"correct": scores}, material.campaigns[parts.held_out]),
+        "cosines": {"correct": cosines_of(scores, material, parts)},
     }
 
 
@@ -48,6 +49,8 @@ def _train_and_encode(
 ) -> OurEncodings:
     """Choose the number of epochs on validation pieces, train on all but the held-out ones."""
     recipe = RECIPES[system.recipe]
+    if system.textured:
+        recipe = textured(recipe)
     encoder: EncoderKind = "bigru" if material.has_sequences else "mlp"
     assert material.examples is not None
     inner, outer = material.inner_parts(seed), material.parts(seed)

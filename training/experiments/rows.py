@@ -22,7 +22,6 @@ from training.experiments.material import Material, Parts
 from training.experiments.schedules import Schedule
 from training.experiments.systems import RegressionSystem, TowerSystem
 from training.experiments.towers import TowerLearner, project
-from training.metrics import retrieval_metrics
 from training.stacked.loop import Learner, Steps, train_together
 from training.stacked.sequences import StackedSequences
 
@@ -82,9 +81,10 @@ def _evaluate_towers(
         if system.weight > 0:  # else the embeddings were not trained, and do not count
             train, held_out = project(train, held_out)
         scores = score_towers(train, held_out, weight=system.weight)
+        campaigns = material.campaigns[part.held_out]
         shown: tuple[EvaluationName, ...] = ("correct", "as_published_lines")
         cosines = {name: cosines_of(scores[name], material, part) for name in shown}
-        found.append({"retrieved": metrics_of(scores), "cosines": cosines})
+        found.append({"retrieved": metrics_of(scores, campaigns), "cosines": cosines})
     return found
 
 
@@ -94,7 +94,9 @@ def _evaluate_regression(
     matrices = regression.scores([part.held_out for part in parts])
     return [
         {
-            "retrieved": {"correct": {system.direction: retrieval_metrics(matrix)}},
+            "retrieved": metrics_of(
+                {"correct": {system.direction: matrix}}, material.campaigns[part.held_out]
+            ),
             "cosines": {"correct": cosines_of({system.direction: matrix}, material, part)},
         }
         for matrix, part in zip(matrices, parts, strict=True)

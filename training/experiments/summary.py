@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
-from training.experiments.evaluate import TITLES, EvaluationName
+from training.campaigns import campaign_only_scores
+from training.experiments.evaluate import TITLES, WITHIN_CAMPAIGN, EvaluationName, Retrieved
 from training.experiments.material import Material
 from training.experiments.paper import PaperFigures, paper_figures
 from training.experiments.reproduce import Plan, Results, lack_of
@@ -86,7 +88,7 @@ def _line(
 ) -> Line:
     evaluations: dict[EvaluationName, dict[Direction, Spread]] = {}
     cosines: dict[EvaluationName, dict[str, list[float]]] = {}
-    for name in TITLES:
+    for name in (*TITLES, WITHIN_CAMPAIGN):
         runs = [run["retrieved"][name] for run in found if name in run["retrieved"]]
         if runs:
             asked = [direction for direction in DIRECTIONS if direction in runs[0]]
@@ -101,16 +103,27 @@ def _line(
 
 def _baselines(material: Material, seeds: Sequence[int]) -> list[Line]:
     """What the number of steps alone finds, ties broken at random, and what chance does."""
-    by_length, by_chance = [], []
+    by_length, by_chance, by_campaign = [], [], []
     for seed in seeds:
         lengths = material.curve_lengths[material.parts(seed).held_out]
         found = expected_metrics_with_random_ties(length_only_scores(lengths, lengths))
         by_length.append(_both_ways(found))
         by_chance.append(_both_ways(chance_metrics(len(lengths))))
+        by_campaign.append(_campaign_only(material.campaigns[material.parts(seed).held_out]))
     return [
+        _line("campaign-only", "campaign known, nothing else", material.protocol, by_campaign),
         _line("length-only", "length only, ties at random", material.protocol, by_length),
         _line("chance", "chance", material.protocol, by_chance),
     ]
+
+
+def _campaign_only(campaigns: NDArray[np.str_]) -> Found:
+    """What knowing of music and curve alike who annotated them finds, ties broken at random."""
+    found = expected_metrics_with_random_ties(campaign_only_scores(campaigns))
+    retrieved: Retrieved = {"correct": {"m2e": found, "e2m": found}}
+    if len(set(campaigns)) > 1:
+        retrieved[WITHIN_CAMPAIGN] = retrieved["correct"]
+    return {"retrieved": retrieved, "cosines": {}}
 
 
 def _both_ways(found: RetrievalMetrics) -> Found:

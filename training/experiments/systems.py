@@ -82,19 +82,25 @@ class RegressionSystem:
 
 @dataclass(frozen=True)
 class RecipeSystem:
-    """A recipe of the house, by its name, through its own training (ours.py)."""
+    """A recipe of the house, by its name, through its own training (ours.py).
+
+    Towers of the paper see whole curves, and so does a ``textured`` recipe; without, it is what
+    ``circumplex train`` makes.
+    """
 
     recipe: str
+    textured: bool
 
     @property
     def key(self) -> str:
         """A name for files and programs."""
-        return self.recipe
+        return self.recipe if self.textured else f"{self.recipe}-served"
 
     @property
     def label(self) -> str:
         """A name for tables."""
-        return f"recipe {self.recipe} (ours)"
+        sees = "" if self.textured else ", as it serves: no texture"
+        return f"recipe {self.recipe} (ours{sees})"
 
     @property
     def needs_sequences(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.experiments.evaluate import TITLES, EvaluationName
+from training.experiments.evaluate import TITLES, WITHIN_CAMPAIGN, EvaluationName
 from training.experiments.material import Material
 from training.experiments.paper import COSINES, NOT_AT_HAND, REMARKS
 from training.experiments.reproduce import Plan
@@ -17,6 +17,7 @@ from training.experiments.systems import (
     CHOSEN,
     DIRECTIONS,
     LOSSES,
+    RecipeSystem,
     System,
     both_signs,
     compared,
@@ -46,6 +47,8 @@ def markdown(plan: Plan, summary: Summary, about: About) -> str:
         f"Runs: {len(plan.seeds)}, seeds {seeds}. Music: {about.features}. {_METRICS}",
         REMARKS[corpus],
     ]
+    if any(isinstance(system, RecipeSystem) for system in plan.systems):
+        parts.append("Recipes of the house are trained by their own schedules, in every case.")
     if about.generated:
         parts.insert(1, "**Generated recordings: nothing here is a result about music.**")
     for material in plan.materials:
@@ -70,6 +73,15 @@ def _protocol(plan: Plan, summary: Summary, material: Material) -> list[str]:
         _compared([*main, lines["length-only"], lines["chance"]]),
         _regression_note(plan.schedule),
     ]
+    campaigns = sorted(set(material.campaigns))
+    if len(campaigns) > 1:
+        parts += [
+            f"### The campaign leak ({label})",
+            f"Annotated in {len(campaigns)} campaigns ({', '.join(campaigns)}), which features and "
+            "curves tell both; ranked among all held-out pieces, and among those of the query's "
+            "own campaign.",
+            _within_campaign([*main, lines["campaign-only"]]),
+        ]
     weight, margin = CHOSEN[corpus]
     for loss, name in LOSSES.items():
         grid = every_weight(plan.systems, corpus, loss)
@@ -130,6 +142,24 @@ def _evaluated(weights: Sequence[float], rows: Sequence[Line | Lacking]) -> str:
         ]
         body.append([f"{weight:g}", *cells])
     return "MRR / AR, by how the same towers are evaluated.\n\n" + _table(header, body)
+
+
+def _within_campaign(rows: Sequence[Line | Lacking]) -> str:
+    names = ("correct", WITHIN_CAMPAIGN)
+    header = ["system", "all: M2E", "all: E2M", "own campaign: M2E", "own campaign: E2M"]
+    body = [
+        [
+            row.label,
+            *(
+                " / ".join(_cells(row.evaluations[name].get(way)))
+                for name in names
+                for way in DIRECTIONS
+            ),
+        ]
+        for row in rows
+        if isinstance(row, Line)
+    ]
+    return "MRR / AR.\n\n" + _table(header, body)
 
 
 def _cosine_table(corpus: str, rows: Sequence[Line]) -> str:
