@@ -41,7 +41,7 @@ from models.windows import (
     window_starts_s,
 )
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "weights.safetensors"
 REFERENCES_FILE = "references.safetensors"

@@ -81,7 +81,7 @@ def committee_shapes(
         members=committee.members,
         width=committee.width,
         dimensions=recipe.dimensions,
-        dropout=recipe.dropout,
+        dropout=committee.dropout,
         components=components,
         textured=committee.textured,
     )

@@ -8,7 +8,7 @@ in docs/decisions/0004-training-recipe.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from models.attention import AttentionShape
@@ -21,12 +21,13 @@ class Committee:
 
     ``components`` of a curve are told apart by what mean features say of them; over a trunk, which
     hears the course of the music, ``trunk_components`` are, each with a relevance of at least
-    ``trunk_relevance``. ``members``, ``width`` and ``textured`` are those of
+    ``trunk_relevance``. ``members``, ``width``, ``dropout`` and ``textured`` are those of
     models.committee.CommitteeShape.
     """
 
     members: int
     width: int
+    dropout: float
     components: int
     trunk_components: int
     trunk_relevance: float
@@ -137,6 +138,7 @@ CMER_CL = Recipe(
 COMMITTEE = Committee(
     members=6,
     width=64,
+    dropout=0.2,
     components=12,
     trunk_components=32,
     trunk_relevance=0.2,
@@ -156,7 +158,7 @@ CIRCUMPLEX = Recipe(
     attention_widths=(32,),
     emotion_recurrent=0,
     emotion_widths=(),
-    dropout=0.2,
+    dropout=0.5,
     emotion_dropout=0.0,
     learning_rate=3e-3,
     decay=1.0,
@@ -172,3 +174,14 @@ CIRCUMPLEX = Recipe(
 )
 
 RECIPES = {recipe.name: recipe for recipe in (CIRCUMPLEX, CMER_CL)}
+
+
+def textured(recipe: Recipe) -> Recipe:
+    """Let a recipe's committee also see how a curve was drawn.
+
+    A corpus' own protocol rewards it, and no listener wants it: in DEAM it tells the year of the
+    annotation, as the music's features do (docs/decisions/0007-the-campaign-leak.md). A mood or a
+    drawn curve has no such texture, so what serves is never trained on it.
+    """
+    assert recipe.committee is not None, "only a committee sees texture"
+    return replace(recipe, committee=replace(recipe.committee, textured=True))

@@ -49,7 +49,12 @@ def summary(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Summary:
 
 def test_every_system_has_a_line(plan: Plan, summary: Summary) -> None:
     keys = [line.system for line in summary.lines]
-    assert keys == [*(system.key for system in plan.systems), "length-only", "chance"]
+    assert keys == [
+        *(system.key for system in plan.systems),
+        "campaign-only",
+        "length-only",
+        "chance",
+    ]
     assert not summary.lacking
     assert {line.runs for line in summary.lines} == {3}
 

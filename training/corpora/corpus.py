@@ -22,7 +22,8 @@ class Piece:
     ``curve`` begins ``start_s`` seconds into the recording (0 unless its annotation begins later,
     as in DEAM). ``audio`` is None where only features are at hand. ``rater_sd`` (T, 2), columns and
     scale as the curve's, is the standard deviation between its raters, NaN at steps that fewer than
-    two of them rated, and None where single ratings are not at hand.
+    two of them rated, and None where single ratings are not at hand. ``campaign`` names the
+    annotation campaign, where a corpus was annotated in several.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Piece:
     start_s: float
     audio: Path | None
     rater_sd: NDArray[np.float64] | None = None
+    campaign: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,7 @@ def load_deam(root: Path) -> Corpus:
             START_S,
             _recording(root, number),
             rater_spread(root, number, SAMPLE_COLUMNS),
+            _campaign(number),
         )
         for number in on_both
     )
@@ -119,6 +120,11 @@ def _checked(cells: list[str]) -> NDArray[np.float64]:
     if not (np.abs(values) <= 1).all():  # NaN fails too
         raise ValueError("outside [-1, 1]")
     return values
+
+
+def _campaign(number: int) -> str:
+    """Return the year of MediaEval that a song was annotated for, as its metadata are filed."""
+    return "2013" if number <= 1000 else "2014" if number <= 2000 else "2015"
 
 
 def _recording(root: Path, number: int) -> Path | None:

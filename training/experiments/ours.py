@@ -17,7 +17,7 @@ from training.experiments.evaluate import Pair, cosines_of, metrics_of
 from training.experiments.material import Material
 from training.experiments.rows import Found
 from training.experiments.systems import Direction, RecipeSystem
-from training.recipes import RECIPES, textured, textured
+from training.recipes import RECIPES, textured
 from training.trainer import train_towers
 
 

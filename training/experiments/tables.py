@@ -145,7 +145,7 @@ def _evaluated(weights: Sequence[float], rows: Sequence[Line | Lacking]) -> str:
 
 
 def _within_campaign(rows: Sequence[Line | Lacking]) -> str:
-    names = ("correct", WITHIN_CAMPAIGN)
+    names: tuple[EvaluationName, ...] = ("correct", WITHIN_CAMPAIGN)
     header = ["system", "all: M2E", "all: E2M", "own campaign: M2E", "own campaign: E2M"]
     body = [
         [
