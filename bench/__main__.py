@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bench.timing import Report
 from models.encoders import EncoderKind
@@ -65,9 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, help="sequences: folder of each fold's record, taken from there again"
     )
-    parser.add_argument(
-        "--seeds", type=int, default=1, help="trainings per variant of objectives (1)"
-    )
     parser.add_argument("--batch", type=int, default=1_441, help="pairs of a step (1441)")
     parser.add_argument("--dimensions", type=int, default=1_024, help="D of a step (1024)")
     parser.add_argument(
@@ -124,14 +120,10 @@ def _sequences(options: argparse.Namespace) -> Report:
     )
 
 
-def _objectives(options: argparse.Namespace) -> Report:
-    from bench import objectives
+def _ladder(options: argparse.Namespace) -> Report:
+    from bench import ladder
 
-    with TemporaryDirectory() as folder:
-        corpus, features = objectives.load_synthetic(options.home or Path(folder))
-        return objectives.run(
-            corpus, features, encoder=(options.encoder or ["bigru"])[0], seeds=range(options.seeds)
-        )
+    return ladder.run(*ladder.load(options.data.parent / "deam"))
 
 
 def _step(options: argparse.Namespace) -> Report:
@@ -171,7 +163,7 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "logmel": _logmel,
     "estimate": _estimate,
     "sequences": _sequences,
-    "objectives": _objectives,
+    "ladder": _ladder,
     "step": _step,
     "rows": _rows,
     "schedule": _schedule,

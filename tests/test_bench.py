@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench import __main__ as command_line
-from bench import e2m, estimate, logmel, m2e, objectives
+from bench import e2m, estimate, ladder, logmel, m2e
 from bench.folds import fold_splits
 from bench.material import mp3, wandering_curve
 from bench.timing import DisagreementError, medians_ms, require_close
@@ -160,18 +160,22 @@ class TestQuality:
             assert sorted([*split.train, *split.validation, *split.test]) == ids
         assert splits == fold_splits(ids, 5)
 
-    def test_objectives(self) -> None:
-        corpus, features = tiny_corpus(40)
-        recipes = objectives.variants(replace(TINY, epochs=2, validate_every=1))
-        assert len(recipes) == len(set(recipes)) == 4
-        report = objectives.run(corpus, features, recipes=recipes[:3:2], encoder="mlp")
-        assert (report["pieces"], report["test_pieces"]) == (32, 6)
-        assert [row["variant"] for row in report["variants"]] == [r.name for r in recipes[:3:2]]
-        for row in report["variants"]:
-            assert {"m2e_mrr", "e2m_mrr", "valence_spearman", "arousal_rmse"} <= set(row)
-            assert 1 <= row["m2e_ar"] <= 6
-            assert 0 < row["e2m_mrr"] <= 1
-            assert all(math.isfinite(figure) for figure in figures(row))
+    def test_ladder(self) -> None:
+        corpus, features = tiny_corpus(60)
+        song_level = {i: array.mean(axis=0, keepdims=True) for i, array in features.items()}
+        quick = replace(CIRCUMPLEX, epochs=10, least_steps=0)
+        chosen: dict[str, ladder.Rung] = {
+            "kernel": ladder._kernel_rung,
+            "recipe": ladder._trained(quick),
+            "transposed": ladder._transposed(quick),
+        }
+        report = ladder.run(corpus, song_level, chosen=chosen, folds=2)
+        assert report["pieces_of_a_fold"] == [24, 24]
+        assert [row["rung"] for row in report["rungs"]] == list(chosen)
+        for row in report["rungs"][:2]:
+            assert row["m2e_mrr"] > report["chance_mrr"]
+            assert row["m2e_ar"] == row["m2e_ar_in_campaign"] < report["chance_ar"]
+        assert len(ladder.rungs()) == 9
 
 
 class TestCommandLine:

@@ -31,7 +31,7 @@ def found_committees(
     assert committee is not None, "the paper's recipe has no committee"
     curves = windows.curves.double()
     count = committee.components if encoder == "mlp" else committee.trunk_components
-    components = _fit_components(curves, count, textured=committee.textured)
+    components = fit_components(curves, count, textured=committee.textured)
     targets = components(curves).numpy()
     means = windows.mean_features().double().numpy()
     kernel = fit_kernel(means, targets, windows.pieces)
@@ -90,7 +90,7 @@ def committee_shapes(
     return music, emotion
 
 
-def _fit_components(curves: Tensor, count: int, *, textured: bool) -> CurveComponents:
+def fit_components(curves: Tensor, count: int, *, textured: bool) -> CurveComponents:
     """Find the principal components of curves (N, 60, 2), scaled to unit variance."""
     flat = curves.flatten(1)
     centre = flat.mean(dim=0)

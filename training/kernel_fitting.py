@@ -42,6 +42,14 @@ class FittedKernel:
     left_out: Floats64
     relevance: Floats64
 
+    def predict(self, means: Floats64) -> Floats64:
+        """Predict targets (N, K) of other mean features (N, F)."""
+        gaussian = gaussianised(torch.from_numpy(means), torch.from_numpy(self.knots)).numpy()
+        predicted: Floats64 = (
+            np.exp(-self.gamma * _distances(gaussian, self.centres)) @ self.weights
+        )
+        return predicted
+
 
 def fit_kernel(means: Floats64, targets: Floats64, pieces: NDArray[np.int64]) -> FittedKernel:
     """Fit targets (N, K) of mean 0 by mean features (N, F); ``pieces`` (N,) owns the windows.
@@ -52,9 +60,7 @@ def fit_kernel(means: Floats64, targets: Floats64, pieces: NDArray[np.int64]) ->
     knots = np.quantile(means, np.linspace(0, 1, min(_KNOTS, len(means))), axis=0).T
     knots = np.ascontiguousarray(knots)
     centres = gaussianised(torch.from_numpy(means), torch.from_numpy(knots)).numpy()
-    squares = (centres**2).sum(axis=1)
-    distance = squares[:, None] + squares[None, :] - 2 * centres @ centres.T
-    distance = np.maximum(distance, 0) / means.shape[1]
+    distance = _distances(centres, centres)
 
     best: tuple[float, FittedKernel] | None = None
     for gamma in _GAMMAS:
@@ -84,6 +90,13 @@ def fit_kernel(means: Floats64, targets: Floats64, pieces: NDArray[np.int64]) ->
             )
     assert best is not None
     return best[1]
+
+
+def _distances(one: Floats64, other: Floats64) -> Floats64:
+    """Mean squared difference over the F features of all pairs: (M, F), (N, F) → (M, N)."""
+    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
+    distances: Floats64 = np.maximum(squares - 2 * one @ other.T, 0) / one.shape[1]
+    return distances
 
 
 def _correlations(predicted: Floats64, targets: Floats64) -> Floats64:
