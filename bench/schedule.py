@@ -28,7 +28,7 @@ VARIANTS: dict[str, Schedule] = {
     "learning rate 1e-3": replace(DEFAULT, learning_rate=1e-3),
     "learning rate 1e-2": replace(DEFAULT, learning_rate=1e-2),
     "60 epochs": replace(DEFAULT, epochs=60),
-    "150 epochs": replace(DEFAULT, epochs=150),
+    "100 epochs": replace(DEFAULT, epochs=100),
     "dropout 0.1": replace(DEFAULT, dropout=0.1),
     "dropout 0.5": replace(DEFAULT, dropout=0.5),
     "D = 32": replace(DEFAULT, dimensions=32),

@@ -76,7 +76,7 @@ def published(corpus: str) -> Schedule:
 DEFAULT = Schedule(
     name="default",
     title="a schedule of ours, shorter than the paper's",
-    epochs=100,
+    epochs=150,
     learning_rate=3e-3,
     falling=True,
     batch_size=512,
