@@ -22,7 +22,7 @@ from training.estimate_metrics import BAND_90
 from training.evaluation import encode_examples
 from training.examples import Example
 
-_TEMPERATURES = (0.02, 0.035, 0.06)
+_TEMPERATURES = (0.02, 0.035, 0.06, 0.1)
 _HELD_BY_BAND = 0.9
 _LEAST_SPREAD = 1e-6
 _PRIOR_PIECES = 100
