@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.encoders import Encoded
+from models.encoders import Encoded, EncoderKind
 from training.losses import composite_loss, kl_matrix, pearson_matrix
 from training.recipes import Recipe
 
@@ -18,15 +18,16 @@ class Objective(nn.Module):
 
     ``composite`` is the paper's loss. ``contrastive`` has its two terms each as a ranking with a
     softmax over the batch (InfoNCE, van den Oord et al. 2018) in place of a sum of correlations and
-    a hinge. To either, ``curve_regression`` adds the error of estimating each curve from the
+    a hinge. To either, a recipe's estimate share adds the error of estimating each curve from the
     batch's other curves, weighted by their composite scores, as models/estimate.py does: ranking
     alone may be content with the axis that is easier to hear. Members of a committee rank each for
     itself, with scales that they share; estimates are made by all together.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, encoder: EncoderKind) -> None:
         super().__init__()
         self._recipe = recipe
+        self._estimate_share = recipe.estimate_share(encoder)
         self._members = 1 if recipe.committee is None else recipe.committee.members
         member_dimensions = recipe.dimensions / self._members
         per_dimension = 1.0 if recipe.objective == "composite" else 1.0 / member_dimensions
@@ -59,10 +60,10 @@ class Objective(nn.Module):
                 + _ranking_loss(music_logits)
                 + _ranking_loss(emotion_logits)
             ) / 2
-        if self._recipe.curve_regression == 0:
+        if self._estimate_share == 0:
             return loss
         estimated = _curve_error((correlation_logits + music_logits).mean(dim=0), curves)
-        return loss + self._recipe.curve_regression * estimated
+        return loss + self._estimate_share * estimated
 
     def _by_member(self, encoded: Encoded) -> Encoded:
         """(B, D) → (M, B, D / M)."""

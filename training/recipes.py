@@ -21,7 +21,8 @@ class Committee:
 
     ``components`` of a curve are told apart by what mean features say of them; over a trunk, which
     hears the course of the music, ``trunk_components`` are, each with a relevance of at least
-    ``trunk_relevance``. ``members``, ``width``, ``dropout`` and ``textured`` are those of
+    ``trunk_relevance``, and the estimate's error has the share ``trunk_curve_regression`` in the
+    loss. ``members``, ``width``, ``dropout`` and ``textured`` are those of
     models.committee.CommitteeShape.
     """
 
@@ -31,6 +32,7 @@ class Committee:
     components: int
     trunk_components: int
     trunk_relevance: float
+    trunk_curve_regression: float
     textured: bool
 
 
@@ -78,6 +80,12 @@ class Recipe:
         """Return for how many epochs so many examples are trained."""
         batches = math.ceil(examples / self.batch_size)
         return max(self.epochs, math.ceil(self.least_steps / batches))
+
+    def estimate_share(self, encoder: EncoderKind) -> float:
+        """Return the share of the estimate's error in the loss."""
+        if self.committee is None or encoder == "mlp":
+            return self.curve_regression
+        return max(self.curve_regression, self.committee.trunk_curve_regression)
 
     def music_shape(self, encoder: EncoderKind, feature_size: int) -> TowerShape:
         """Return the music tower's shape for features of size F."""
@@ -142,6 +150,7 @@ COMMITTEE = Committee(
     components=12,
     trunk_components=32,
     trunk_relevance=0.2,
+    trunk_curve_regression=1.0,
     textured=False,
 )
 

@@ -75,7 +75,8 @@ def train_towers(
     device = device or training_device()
     torch.manual_seed(seed)
     begin = PlainPair if recipe.committee is None else CommitteePair
-    run = _Run(recipe, begin(recipe, encoder, train, device, initial_music or {}), device)
+    pair = begin(recipe, encoder, train, device, initial_music or {})
+    run = _Run(recipe, encoder, pair, device)
     begun_with = _fingerprint(run.towers)
     ids = [example.id for example in train]
     identity = f"{recipe} {encoder} {seed} {last_epoch} {begun_with} {ids}"
@@ -106,11 +107,13 @@ def train_towers(
 class _Run:
     """The state of one training: towers, optimiser, averaged weights, the best so far."""
 
-    def __init__(self, recipe: Recipe, pair: Pair, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, encoder: EncoderKind, pair: Pair, device: torch.device
+    ) -> None:
         self.recipe = recipe
         self.pair = pair
         self.device = device
-        self.objective = Objective(recipe).to(device)
+        self.objective = Objective(recipe, encoder).to(device)
         self.towers = nn.ModuleDict({"music": pair.music, "emotion": pair.emotion})
         self.optimiser = _optimiser(pair, self.objective, recipe)
         self.averaged = _copy(self.towers)
