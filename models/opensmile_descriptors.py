@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 DESCRIPTOR_RATE_HZ = 44_100
-"""DEAM's rate. At 16 kHz a third of the descriptors are other ones: docs/opensmile.md."""
+"""DEAM's rate. At 16 kHz many descriptors become other quantities: docs/opensmile.md."""
 
 _HOP_SAMPLES = 441  # 10 ms
 _PATCH_FRAMES = 96
