@@ -51,9 +51,9 @@ def test_a_peak_is_the_steps_own_however_much_its_parent_holds() -> None:
 
 def test_steps_that_disagree_are_an_error() -> None:
     ones = [np.ones((2, 2), np.float32)] * 6
-    here = step._Measured(1.0, 1, 2.0, ones)
+    here = step._Measured(1.0, 1.0, 1, 2.0, ones)
     assert step._beside(here, here)["relative_gradient_difference"] == 0
     with pytest.raises(DisagreementError, match="losses"):
-        step._beside(here, step._Measured(1.0, 1, 2.001, ones))
+        step._beside(here, step._Measured(1.0, 1.0, 1, 2.001, ones))
     with pytest.raises(DisagreementError, match="gradients"):
-        step._beside(here, step._Measured(1.0, 1, 2.0, [*ones[:5], 1.01 * ones[5]]))
+        step._beside(here, step._Measured(1.0, 1.0, 1, 2.0, [*ones[:5], 1.01 * ones[5]]))

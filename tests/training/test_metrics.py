@@ -34,6 +34,7 @@ def test_ties_count_against_us() -> None:
     assert ranks(np.ones((4, 4))).tolist() == [4, 4, 4, 4]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_ranks_equal_a_plain_loop(items: int, seed: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 5, (items, items)).astype(float)
@@ -89,6 +90,7 @@ def test_random_ties_of_equal_scores_are_chance() -> None:
     assert expected_metrics_with_random_ties(np.ones((60, 60))) == pytest.approx(chance_metrics(60))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_without_ties_both_metrics_agree(items: int, seed: int) -> None:
     scores = np.random.default_rng(seed).permutation(items * items).reshape(items, items) / 7

@@ -112,6 +112,7 @@ class TestWhichIndexIsTheQuery:
                 published_composite(np.zeros((3, 2)), other, weight=0.5)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), items=st.integers(1, 8), weight=st.floats(0, 1))
 def test_published_is_correct_where_and_only_where_divergences_are_symmetric(
     seed: int, items: int, weight: float
