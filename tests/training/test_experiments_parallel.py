@@ -69,8 +69,9 @@ class TestParallel:
             "list(done)"
         )
         asking = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY)
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < until:
+            assert asking.poll() is None
             time.sleep(0.05)
         workers = [int(path.name) for path in tmp_path.iterdir()]
         assert len(workers) == 2
