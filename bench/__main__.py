@@ -156,6 +156,12 @@ def _schedule(options: argparse.Namespace) -> Report:
     return schedule.run(material, seeds=range(3))
 
 
+def _genres(options: argparse.Namespace) -> Report:
+    from bench import genres
+
+    return genres.run(*genres.load(options.data.parent / "deam"))
+
+
 _SPEED = ("m2e", "e2m", "logmel")
 _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "m2e": _m2e,
@@ -168,6 +174,7 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "rows": _rows,
     "schedule": _schedule,
     "transfer": _transfer,
+    "genres": _genres,
 }
 
 
