@@ -41,7 +41,7 @@ def swinging(count: int, seed: int = 0) -> list[NDArray[np.float32]]:
     rng = np.random.default_rng(seed)
     phases = rng.uniform(0, 2 * np.pi, (count, 6))
     steps = np.arange(40)[:, None]
-    return [np.sin(2 * np.pi * steps / 24 + phase).astype(np.float32) * 3 + 1 for phase in phases]
+    return [np.sin(2 * np.pi * steps / 124 + phase).astype(np.float32) * 3 + 1 for phase in phases]
 
 
 class TestWhatIsHidden:
@@ -51,13 +51,13 @@ class TestWhatIsHidden:
         assert hidden.shape == (len(lengths), 31)
         for row, length in zip(hidden, lengths, strict=True):
             assert not row[length:].any()
-            assert 1 <= row.sum() <= 10
+            assert 1 <= row.sum() <= 20
             assert np.diff(np.concatenate([[0], row, [0]])).clip(0).sum() <= 2
 
     def test_every_step_of_a_window_is_hidden_about_as_often(self) -> None:
         lengths = torch.full((4_000,), 31)
         share = hidden_spans(lengths, 31, np.random.default_rng(0)).float().mean(dim=0).numpy()
-        expected = [1 - (1 - min(step + 1, 5) / 31) ** 2 for step in range(31)]
+        expected = [1 - (1 - min(step + 1, 10) / 31) ** 2 for step in range(31)]
         np.testing.assert_allclose(share, expected, atol=0.03)
 
 
@@ -86,8 +86,8 @@ class TestWindows:
 class TestLearning:
     def test_restores_what_can_be_told_and_not_what_cannot(self, encoder: EncoderKind) -> None:
         shape = SHAPES[encoder]
-        learned = pretrain_tower(swinging(64), shape, seed=0, epochs=120)
-        assert learned.masked_error < 0.8
+        learned = pretrain_tower(swinging(64), shape, seed=0, epochs=150)
+        assert learned.masked_error < 0.85
         noise = np.random.default_rng(0).normal(size=(64, 40, 6)).astype(np.float32)
         guessed = pretrain_tower(list(noise), shape, seed=0, epochs=20)
         assert guessed.masked_error > 0.95
