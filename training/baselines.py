@@ -1,10 +1,13 @@
 """RegMLP and RegBiGRU: the paper's one-way baselines (Takashima et al. 2023, section IV).
 
-One modality is predicted from the other, and candidates are ranked by how far they lie from the
-prediction: the mean squared error over the steps that both have, of values standardised by the
-training part. RegMLP predicts means from means: mean valence and arousal of a curve (2,), mean
-features of a recording (F,). RegBiGRU reads a sequence: RegBiGRU-M2E predicts the curve (T, 2) step
-by step, RegBiGRU-E2M the mean features (F,) from both last states.
+One modality is predicted from the other, and candidates are ranked by the prediction, all values
+standardised by the training part: M2E by the mean squared error over the steps that both have, E2M
+by the cosine between features, of which a curve tells so little that by distance the least
+remarkable recordings would come first for every query.
+
+RegMLP predicts means from means: mean valence and arousal of a curve (2,), mean features of a
+recording (F,). RegBiGRU reads a sequence: RegBiGRU-M2E predicts the curve (T, 2) step by step,
+RegBiGRU-E2M the mean features (F,) from both last states.
 
 Tables 3 and 4 of the paper give layer widths, of which only RegMLP-E2M's on DEAM are at hand:
 [32, 2]. The last width of a table is the size of the target, so here an output layer of that size
@@ -30,13 +33,15 @@ from training.stacked.loop import Learner
 from training.stacked.sequences import StackedSequences
 
 Reads = Literal["means", "sequences", "sequences step by step"]
+RanksBy = Literal["distance", "cosine"]
 
 
 class Regression(Learner):
     """R networks that predict targets from inputs, both padded sequences (means: of one step).
 
     ``reads`` says what of the input is seen, and whether each step gets a prediction of its own;
-    step t of a target then belongs to step t of its input.
+    step t of a target then belongs to step t of its input. ``ranks_by``: see above; a cosine is of
+    vectors, not of sequences.
     """
 
     def __init__(
@@ -48,10 +53,11 @@ class Regression(Learner):
         recurrent: int,
         widths: Sequence[int],
         dropout: float,
+        ranks_by: RanksBy,
         seeds: Sequence[int],
     ) -> None:
         super().__init__()
-        self._reads = reads
+        self._reads, self._ranks_by = reads, ranks_by
         self._inputs, self._targets = inputs, targets
         hidden = inputs.size if reads == "means" else 2 * recurrent
         sizes = [hidden, *widths]
@@ -76,10 +82,12 @@ class Regression(Learner):
 
     @torch.no_grad()
     def scores(self, rows: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float64]]:
-        """Rank each run's rows as queries against the same rows as items: R of (N, N), float64."""
+        """Score each run's rows as queries against the same rows as items: R of (N, N), float64."""
         index = torch.from_numpy(np.stack(rows)).to(self._inputs.device)
         predicted = self._predict(index, None).double().cpu().numpy()
         targets, lengths = (part.cpu().numpy() for part in self._targets.take(index))
+        if self._ranks_by == "cosine":
+            return [cosines(*run) for run in zip(predicted[:, :, 0], targets[:, :, 0], strict=True)]
         return [negative_distances(*run) for run in zip(predicted, targets, lengths, strict=True)]
 
     def _predict(self, rows: Tensor, generators: Generators | None) -> Tensor:
@@ -114,6 +122,16 @@ def negative_distances(
     cross = query.reshape(len(query), -1) @ found.reshape(len(found), -1).T
     distances: NDArray[np.float64] = (squares - 2 * cross) / (size * inside @ inside.T)
     return -distances
+
+
+def cosines(predicted: NDArray[np.floating], items: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cosine of every prediction (Q, F) with every item (N, F): (Q, N); with zeros it is zero."""
+    query, found = (
+        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        for rows in (predicted.astype(np.float64), items.astype(np.float64))
+    )
+    similarity: NDArray[np.float64] = query @ found.T
+    return similarity
 
 
 def features_at_curve_steps(

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.baselines import Reads, Regression, features_at_curve_steps, negative_distances
+from training.baselines import (
+    RanksBy,
+    Reads,
+    Regression,
+    cosines,
+    features_at_curve_steps,
+    negative_distances,
+)
 from training.metrics import chance_metrics, retrieval_metrics
 from training.stacked.loop import Steps, train_together
 from training.stacked.sequences import StackedSequences
@@ -35,6 +42,17 @@ def test_distances_are_mean_squared_errors_over_common_steps(
             both = min(lengths[query], lengths[item])
             error = np.mean((predicted[query, :both] - items[item, :both]) ** 2)
             assert found[query, item] == pytest.approx(-error, abs=1e-10)
+
+
+def test_cosines_are_those_of_vectors() -> None:
+    rng = np.random.default_rng(0)
+    predicted, items = rng.normal(size=(2, 4, 3))
+    items[2] = 0
+    found = cosines(predicted, items)
+    for query, item in np.ndindex(4, 4):
+        one, other = predicted[query], items[item]
+        lengths = np.sqrt((one**2).sum() * (other**2).sum())
+        assert found[query, item] == pytest.approx(one @ other / lengths if lengths else 0.0)
 
 
 def test_each_step_gets_the_patch_that_sounds_in_its_middle() -> None:
@@ -69,7 +87,13 @@ def _means(values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[n
     return means.astype(np.float32)
 
 
-def _regression(reads: Reads, seeds: list[int], *, backwards: bool = False) -> Regression:
+def _regression(
+    reads: Reads,
+    seeds: list[int],
+    *,
+    backwards: bool = False,
+    ranks_by: RanksBy = "distance",
+) -> Regression:
     music, curves, lengths = _sequences(0.2)
     one = np.ones_like(lengths)
     if reads == "means":
@@ -88,22 +112,25 @@ def _regression(reads: Reads, seeds: list[int], *, backwards: bool = False) -> R
         recurrent=6,
         widths=(12,),
         dropout=0.0,
+        ranks_by=ranks_by,
         seeds=seeds,
     )
 
 
 @pytest.mark.parametrize(
-    ("reads", "backwards"),
+    ("reads", "backwards", "ranks_by"),
     [
-        ("means", False),
-        ("means", True),
-        ("sequences", False),
-        ("sequences step by step", False),
-        ("sequences step by step", True),
+        ("means", False, "distance"),
+        ("means", True, "cosine"),
+        ("sequences", False, "cosine"),
+        ("sequences step by step", False, "distance"),
+        ("sequences step by step", True, "distance"),
     ],
 )
-def test_finds_held_out_pieces_far_above_chance(reads: Reads, backwards: bool) -> None:
-    regression = _regression(reads, [0, 1], backwards=backwards)
+def test_finds_held_out_pieces_far_above_chance(
+    reads: Reads, backwards: bool, ranks_by: RanksBy
+) -> None:
+    regression = _regression(reads, [0, 1], backwards=backwards, ranks_by=ranks_by)
     train_together(regression, [np.arange(60)] * 2, [0, 1], Steps(40, 0.03, True, 30))
     held_out = np.arange(60, 80)
     for scores in regression.scores([held_out, held_out]):

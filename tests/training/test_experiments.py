@@ -46,6 +46,7 @@ TINY = replace(
     dropout=0.1,
     regression_recurrent=8,
     regression_widths=(16,),
+    e2m_epochs=25,
 )
 
 

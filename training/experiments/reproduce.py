@@ -142,9 +142,10 @@ def _collect(plan: Plan, records: Records) -> Results:
 
 
 def _timed(plan: Plan, task: Task) -> Timed:
-    epochs = plan.schedule.epochs
     if isinstance(task.system, RecipeSystem):
         epochs = RECIPES[task.system.recipe].epochs
+    else:
+        epochs = plan.schedule.epochs_of(task.system)
     return Timed(task.system.label, epochs, _cost(plan, task))
 
 

@@ -56,7 +56,12 @@ def run_row(
             learner,
             [part.train for part in parts],
             seeds,
-            Steps(schedule.epochs, schedule.learning_rate, schedule.falling, schedule.batch_size),
+            Steps(
+                schedule.epochs_of(system),
+                schedule.learning_rate,
+                schedule.falling,
+                schedule.batch_size,
+            ),
             checkpoint=checkpoint,
             identity=identity,
             on_epoch=on_epoch,
@@ -144,6 +149,7 @@ def _regression(
         targets,
         recurrent=schedule.regression_recurrent,
         widths=widths,
-        dropout=schedule.dropout,
+        dropout=schedule.regression_dropout,
+        ranks_by="cosine" if system.direction == "e2m" else "distance",
         seeds=seeds,
     )

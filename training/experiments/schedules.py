@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from models.encoders import TowerShape
-from training.experiments.systems import Network
+from training.experiments.systems import Network, RegressionSystem, TowerSystem
 from training.recipes import CMER_CL
 
 
@@ -15,7 +15,8 @@ class Schedule:
 
     ``falling``: the learning rate falls along half a cosine to zero, else it is constant. Widths as
     in models.encoders.TowerShape; a regression's are those of its hidden layers, ``e2m_widths``
-    those of RegMLP-E2M, which the paper prints.
+    those of RegMLP-E2M, which the paper prints, and which learns slowly through its two last units:
+    ``e2m_epochs`` are its own.
     """
 
     name: str
@@ -33,7 +34,13 @@ class Schedule:
     dropout: float
     regression_recurrent: int
     regression_widths: tuple[int, ...]
+    regression_dropout: float
     e2m_widths: tuple[int, ...]
+    e2m_epochs: int
+
+    def epochs_of(self, system: TowerSystem | RegressionSystem) -> int:
+        """Return for how many epochs a system is trained."""
+        return self.e2m_epochs if system == RegressionSystem("mlp", "e2m") else self.epochs
 
     def music_shape(self, encoder: Network, feature_size: int) -> TowerShape:
         """Return the music tower's shape for features of size F."""
@@ -53,10 +60,11 @@ class Schedule:
 
 def published(corpus: str) -> Schedule:
     """Return the paper's schedule (sections III and IV): days of a GPU's time."""
+    epochs = 10_001 if corpus == "pmemo" else CMER_CL.epochs
     return Schedule(
         name="published",
         title="the published schedule",
-        epochs=10_001 if corpus == "pmemo" else CMER_CL.epochs,
+        epochs=epochs,
         learning_rate=CMER_CL.learning_rate,
         falling=False,
         batch_size=CMER_CL.batch_size,
@@ -69,7 +77,9 @@ def published(corpus: str) -> Schedule:
         dropout=CMER_CL.dropout,
         regression_recurrent=CMER_CL.bigru_recurrent,
         regression_widths=CMER_CL.mlp_widths,
+        regression_dropout=CMER_CL.dropout,
         e2m_widths=(32, 2),
+        e2m_epochs=epochs,
     )
 
 
@@ -89,9 +99,15 @@ DEFAULT = Schedule(
     dropout=0.3,
     regression_recurrent=32,
     regression_widths=(64, 64),
+    regression_dropout=0.0,
     e2m_widths=(32, 2),
+    e2m_epochs=1_000,
 )
 
 QUICK = replace(
-    DEFAULT, name="quick", title="a quick schedule, to see that everything runs", epochs=20
+    DEFAULT,
+    name="quick",
+    title="a quick schedule, to see that everything runs",
+    epochs=20,
+    e2m_epochs=100,
 )
