@@ -12,6 +12,7 @@ from models.audio import AudioFault
 from service.errors import CODE_BY_STATUS, ServiceError
 from service.settings import Settings
 from tests.conftest import REPOSITORY
+from training.recipes import RECIPES
 
 README = (REPOSITORY / "README.md").read_text()
 
@@ -58,10 +59,19 @@ def test_no_documented_setting_is_made_up() -> None:
     assert documented - read_directly == {name.upper() for name in Settings.model_fields}
 
 
-def test_every_link_and_picture_exists() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/models/circumplex.md", "docs/models/cmer-cl.md"]
+)
+def test_every_link_and_picture_exists(page: str) -> None:
+    path = REPOSITORY / page
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
     assert len(links) > 4
-    assert not [link for link in links if not (REPOSITORY / link).exists()]
+    assert not [link for link in links if not (path.parent / link).exists()]
+
+
+def test_every_recipe_has_a_card() -> None:
+    cards = {path.stem for path in (REPOSITORY / "docs" / "models").glob("*.md")}
+    assert cards == set(RECIPES)
 
 
 def test_every_decision_is_numbered_once() -> None:
