@@ -35,7 +35,7 @@ TABLE_FILE = "features_song_level_opensmile.csv"
 AGREEMENT_FILE = "opensmile_agreement.csv"
 _CLOSE_CORRELATION = 0.9
 _PENALTY = 0.3
-_FURTHEST = 3.0  # beyond all of DEAM, a value counts as its three thousandth
+_FURTHEST = 3.0  # deviations; what lies beyond all of DEAM would else be at 5
 
 Floats = NDArray[np.float32]
 
