@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from models.frontends import FrontendError, OpensmileFrontend, build_frontend, l
 from models.opensmile_columns import DEAM_COLUMNS, OPENSMILE_COLUMNS, at_common_level
 from models.opensmile_descriptors import PatchDescriptors
 from models.windows import window_patches
+from tests.conftest import REPOSITORY
 from tests.models.sounds import noise, sine
 
 RATE_HZ = 44_100
@@ -248,3 +250,13 @@ class TestIdentity:
         monkeypatch.delitem(sys.modules, "models.opensmile_descriptors")
         with pytest.raises(FrontendError, match=r"circumplex\[opensmile\].*research"):
             build_frontend("opensmile")
+
+    def test_the_package_is_in_no_default_installation_nor_the_image(self) -> None:
+        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+        extras = project["optional-dependencies"]
+        wanting = {name for name, needs in extras.items() if "opensmile" in " ".join(needs)}
+        assert wanting == {"opensmile", "dev"}
+        assert "opensmile" not in " ".join(project["dependencies"])
+        installed = (REPOSITORY / "Dockerfile").read_text()
+        assert '".[cpu,postgres]"' in installed
+        assert "opensmile" not in installed
