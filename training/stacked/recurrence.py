@@ -2,8 +2,7 @@
 
 torch's own GRU knows no stack of weights, and automatic differentiation of a loop over steps keeps
 and copies a dozen tensors a step. Here a step is one product [h, x, 1] @ W and six elementwise
-operations into memory that is there; the backward pass is the textbook's, through time, with the
-gradient of all weights as one product at its end.
+operations into memory that is there; the backward pass is the textbook's, through time.
 
 GRU as in torch (Cho et al. 2014, with the reset gate behind the product):
 
@@ -138,15 +137,16 @@ def _forward(
     states[0, ..., :hidden] = 0
     states[:-1, ..., hidden:-1] = inputs
     states[..., -1] = 1
-    for step, gate in enumerate(gates):
-        torch.bmm(states[step], weights, out=gate)
-        both, update = gate[..., : 2 * hidden], gate[..., hidden : 2 * hidden]
-        both.sigmoid_()
+    befores, hiddens = states.unbind(0), states[..., :hidden].unbind(0)
+    both = gates[..., : 2 * hidden].unbind(0)
+    resets, updates, of_states, news = (part.unbind(0) for part in gates.chunk(4, dim=-1))
+    for step, gate in enumerate(gates.unbind(0)):
+        torch.bmm(befores[step], weights, out=gate)
+        both[step].sigmoid_()
         if ended is not None:
-            update.masked_fill_(ended[step, ..., None], 1.0)  # the state stays
-        new = gate[..., 3 * hidden :]
-        new.addcmul_(gate[..., :hidden], gate[..., 2 * hidden : 3 * hidden]).tanh_()
-        torch.lerp(new, states[step, ..., :hidden], update, out=states[step + 1, ..., :hidden])
+            updates[step].masked_fill_(ended[step, ..., None], 1.0)  # the state stays
+        new = news[step].addcmul_(resets[step], of_states[step]).tanh_()
+        torch.lerp(new, hiddens[step], updates[step], out=hiddens[step + 1])
 
 
 def _backward(
@@ -154,25 +154,27 @@ def _backward(
 ) -> Tensor:
     """Return the weights' gradient (G, K, 4H) from those of the states (T, G, B, H)."""
     hidden = gates.shape[3] // 4
-    change = torch.empty_like(gates)  # the loss by the gates before their nonlinearity
+    gradient = torch.zeros_like(weights)
+    change = torch.empty_like(gates[0])  # the loss by a step's gates before their nonlinearity
+    by_reset, by_update, by_state, by_new = change.chunk(4, dim=-1)
+    by_both = change[..., : 2 * hidden]
     back = weights[:, :hidden].transpose(1, 2).contiguous()
     state = states.new_zeros(states.shape[1], states.shape[2], hidden)  # the loss by h'
     if last is not None:
         state += last
+    befores, hiddens = states.transpose(2, 3).unbind(0), states[..., :hidden].unbind(0)
+    both = gates[..., : 2 * hidden].unbind(0)
+    resets, updates, of_states, news = (part.unbind(0) for part in gates.chunk(4, dim=-1))
     for step in range(len(gates) - 1, -1, -1):
         if every is not None:
             state += every[step]
-        reset, update, of_state, new = gates[step].chunk(4, dim=-1)
-        by_reset, by_update, by_state, by_new = change[step].chunk(4, dim=-1)
+        update, new = updates[step], news[step]
         torch.addcmul(state, state, update, value=-1, out=by_new)
         torch.ops.aten.tanh_backward.grad_input(by_new, new, grad_input=by_new)
-        torch.mul(by_new, reset, out=by_state)
-        torch.mul(by_new, of_state, out=by_reset)
-        torch.sub(states[step, ..., :hidden], new, out=by_update).mul_(state)
-        both = change[step][..., : 2 * hidden]
-        torch.ops.aten.sigmoid_backward.grad_input(
-            both, gates[step][..., : 2 * hidden], grad_input=both
-        )
-        state.mul_(update).baddbmm_(change[step], back)
-    before = states[:-1].transpose(0, 1).flatten(1, 2)  # (G, T·B, K)
-    return before.transpose(1, 2) @ change.transpose(0, 1).flatten(1, 2)
+        torch.mul(by_new, resets[step], out=by_state)
+        torch.mul(by_new, of_states[step], out=by_reset)
+        torch.sub(hiddens[step], new, out=by_update).mul_(state)
+        torch.ops.aten.sigmoid_backward.grad_input(by_both, both[step], grad_input=by_both)
+        gradient.baddbmm_(befores[step], change)
+        state.mul_(update).baddbmm_(change, back)
+    return gradient
