@@ -45,6 +45,7 @@ AUDIO_SUFFIXES = frozenset(
 _DEMUXERS = "mp3,ogg,flac,wav,aiff,mov,matroska,aac"
 _NATIVE_RATES_HZ = range(1_000, 768_001)
 _MOST_CHANNELS = 64  # FFmpeg's filters take no more
+_PLANES_READ = 2
 _SILENT_PEAK = 1e-4  # -80 dBFS
 _LOUDEST = 1e10  # full scale is 1; beyond 2³¹ no integer scale explains it, and spectra overflow
 _LOST_TAIL_S = 0.5
@@ -177,49 +178,64 @@ def _mono_blocks(
     A codec's frames are a few hundredths of a second: handled one by one, numpy's calls would cost
     as much as the decoding.
     """
-    waiting: list[NDArray[np.float32]] = []
-    values = 0
-    for frame in _float_frames(container, track):
+    # Interleaved: PyAV reads beyond its array of planes from eight channels on, and crashes.
+    to_float = av.AudioResampler(format="flt")
+    waiting: list[list[NDArray[np.float32]]] = []
+    samples, channels = 0, 1
+    for frame in _frames(container, track):
         channels = frame.layout.nb_channels
-        waiting.append(frame.to_ndarray().astype(np.float32, copy=False))
-        values += frame.samples * channels
-        if values >= track.rate * channels:
+        if channels <= _PLANES_READ and frame.format.name == "fltp":
+            # As MP3, Vorbis, Opus and AAC come: the detour through FFmpeg's filters costs as much
+            # as their decoding.
+            waiting.append([_float_values(plane, frame.samples) for plane in frame.planes])
+        else:
+            waiting.extend(
+                [_float_values(part.planes[0], part.samples * channels)]
+                for part in to_float.resample(frame)
+            )
+        samples += frame.samples
+        if samples >= track.rate:
             yield _averaged(waiting, channels)
-            waiting, values = [], 0
+            waiting, samples = [], 0
     if waiting:
         yield _averaged(waiting, channels)
 
 
-def _averaged(frames: list[NDArray[np.float32]], channels: int) -> NDArray[np.float32]:
-    samples: NDArray[np.float32] = np.concatenate(frames, axis=1).reshape(-1, channels)
-    if not np.abs(samples).max(initial=0.0) < _LOUDEST:
+def _float_values(plane: av.audio.plane.AudioPlane, count: int) -> NDArray[np.float32]:
+    return np.frombuffer(plane, np.float32, count)  # a plane is padded at its end
+
+
+def _averaged(frames: list[list[NDArray[np.float32]]], channels: int) -> NDArray[np.float32]:
+    """Average frames of one plane a channel, or of a single plane with the channels interleaved."""
+    planes = [np.concatenate(parts) for parts in zip(*frames, strict=True)]
+    if not all(np.abs(plane).max(initial=0.0) < _LOUDEST for plane in planes):
         raise AudioError(
             "audio_not_finite",
             "the samples hold NaN, infinite or absurdly large values: export it again",
         )
+    samples = np.stack(planes, axis=1) if len(planes) > 1 else planes[0].reshape(-1, channels)
     # A product: numpy's mean over a short last axis takes ten times as long.
     mono: NDArray[np.float32] = samples @ np.full(channels, 1 / channels, np.float32)
     return mono
 
 
-def _float_frames(
+def _frames(
     container: av.container.InputContainer, track: av.audio.stream.AudioStream
 ) -> Iterator[av.AudioFrame]:
-    """Yield frames of interleaved float32, passing over packets that are damaged."""
-    # Interleaved: PyAV reads beyond its array of planes from eight channels on, and crashes.
-    to_float = av.AudioResampler(format="flt")
+    """Yield decoded frames, all of one kind, passing over packets that are damaged."""
+    first: tuple[int, str, str] | None = None
     for packet in container.demux(track):
         try:
             frames = packet.decode()
         except (av.error.InvalidDataError, EOFError):
             continue  # what is lost is seen in the duration
         for frame in frames:
-            try:
-                yield from to_float.resample(frame)
-            except ValueError as error:
+            kind = (frame.sample_rate, frame.layout.name, frame.format.name)
+            if kind != (first := first or kind):
                 raise AudioError(
                     "audio_unreadable", "the sample rate or the channels change within the file"
-                ) from error
+                )
+            yield frame
 
 
 def _too_long(max_duration_s: float) -> AudioError:

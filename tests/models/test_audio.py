@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models import audio
 from models.audio import AUDIO_SUFFIXES, SHORTEST_AUDIO_SAMPLES, AudioError, Recording, decode
 from tests.conftest import REPOSITORY
 from tests.models.sounds import (
@@ -139,6 +140,16 @@ class TestFormats:
         left, right = noise(20_000, seed=1), noise(20_000, seed=2)
         waveform = decode(wav(np.stack([left, right], axis=1))).waveform
         assert np.abs(waveform - (left + right) / 2).max() < 1e-7
+
+    @pytest.mark.parametrize("name", ["mp3", "ogg vorbis", "opus", "mp3 of FFmpeg"])
+    def test_planes_read_directly_are_what_ffmpegs_filters_give(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        direct = decode(encoded(name))
+        monkeypatch.setattr(audio, "_PLANES_READ", 0)
+        filtered = decode(encoded(name))
+        assert direct.waveform.tobytes() == filtered.waveform.tobytes()
+        assert direct.duration_s == filtered.duration_s
 
     @pytest.mark.parametrize("channels", [3, 7, 8, 9, 32, 64])
     def test_many_channels_become_their_mean(self, channels: int) -> None:
@@ -376,6 +387,15 @@ class TestUnusableSamples:
         samples = noise(32_000)
         samples[20_000] = bad
         assert refusal(wav(samples)) == "audio_not_finite"
+
+    @pytest.mark.parametrize("bad_channel", [0, 1])
+    def test_not_finite_in_one_plane(self, bad_channel: int) -> None:
+        planes = [noise(100), noise(100)]
+        assert audio._averaged([planes], 2).shape == (100,)
+        planes[bad_channel][50] = np.nan
+        with pytest.raises(AudioError) as refused:
+            audio._averaged([planes], 2)
+        assert refused.value.code == "audio_not_finite"
 
     def test_infinities_that_would_cancel(self) -> None:
         samples = np.stack([noise(32_000)] * 2, axis=1)
