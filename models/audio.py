@@ -202,7 +202,7 @@ def _mono_blocks(
 
 
 def _float_values(plane: av.audio.plane.AudioPlane, count: int) -> NDArray[np.float32]:
-    return np.frombuffer(plane, np.float32, count)  # a plane is padded at its end
+    return np.frombuffer(memoryview(plane), np.float32, count)  # a plane is padded at its end
 
 
 def _averaged(frames: list[list[NDArray[np.float32]]], channels: int) -> NDArray[np.float32]:
