@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models.cache import cache_folder
 from models.checksum import file_sha256
+from models.features import BLOCK_PATCHES
+from models.logmel import MEL_BANDS, PATCH_FRAMES
 from models.progress import Progress
 
 if TYPE_CHECKING:
@@ -30,6 +35,10 @@ _BLOCK_BYTES = 1 << 20
 
 class WeightsError(RuntimeError):
     """VGGish's weights are missing or are not the official ones; the text says what to do."""
+
+
+class ParityError(RuntimeError):
+    """A way of running the network gives other features than torch's network on a processor."""
 
 
 def official_weights(path: Path | None = None) -> Path:
@@ -81,6 +90,29 @@ def load_network(weights: Path) -> nn.Module:
             f"{weights} does not hold VGGish's tensors: remove it to fetch them again"
         ) from error
     return network.eval()
+
+
+def require_parity(
+    run: Callable[[NDArray[np.float32]], NDArray[np.float32]], weights: Path, tolerance: float
+) -> float:
+    """Return by how much ``run``'s features of a block differ, as a share of the largest feature.
+
+    Raises:
+        ParityError: it is more than ``tolerance``.
+        WeightsError: the file's tensors are not those of VGGish.
+    """
+    rng = np.random.default_rng(0)
+    shape = (BLOCK_PATCHES, 1, PATCH_FRAMES, MEL_BANDS)
+    block = rng.uniform(-4.6, 3.0, shape).astype(np.float32)
+    with torch.inference_mode():
+        expected = load_network(weights)(torch.from_numpy(block)).numpy()
+    difference = float(np.abs(run(block) - expected).max() / np.abs(expected).max())
+    if not difference <= tolerance:
+        raise ParityError(
+            f"VGGish differs here from torch's network by {difference:.2g} of the largest "
+            f"feature, where {tolerance:g} is allowed"
+        )
+    return difference
 
 
 def _download(target: Path) -> Path:

@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
-import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import helper
-from safetensors.torch import load_file, save_file
 
 from models.frontends import (
     Frontend,
     FrontendError,
     LogMelFrontend,
     OnnxFrontend,
+    Precision,
     VGGishFrontend,
     build_frontend,
     load_frontend,
 )
 from models.logmel import log_mel_patches
 from tests.models.graphs import band_means, write
-from tests.models.sounds import noise, sine
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # resampy's use of pkg_resources
-    from torchvggish.torchvggish import VGG, make_layers
-    from torchvggish.vggish_input import waveform_to_examples
+from tests.models.sounds import noise
 
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     return band_means(tmp_path / "mean.onnx")
-
-
-@pytest.fixture(scope="module")
-def vggish_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Write random weights of VGGish's shapes, 288 MB, and remove them afterwards."""
-    folder = tmp_path_factory.mktemp("vggish")
-    generator = torch.Generator().manual_seed(5)
-    with torch.device("meta"):
-        shapes = {
-            name: tensor.shape for name, tensor in VGG(make_layers(), False).named_parameters()
-        }
-    weights = {}
-    for name, shape in shapes.items():
-        inputs = math.prod(shape[1:])
-        bound = math.sqrt(6 / inputs) if len(shape) > 1 else 0.1
-        weights[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
-    save_file(weights, folder / "weights.safetensors")
-    yield folder / "weights.safetensors"
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def vggish(vggish_weights: Path) -> VGGishFrontend:
-    return VGGishFrontend(vggish_weights)
 
 
 class TestLogMel:
@@ -265,42 +232,7 @@ class TestOnnx:
             load_frontend(frontend.identity(), folder)
 
 
-class TestVGGish:
-    def test_equals_torchvggish(self, vggish_weights: Path, vggish: VGGishFrontend) -> None:
-        waveform = noise(15_360 * 3 + 300) + sine(16_000, 2.89875)
-        features = vggish.features(waveform)
-        assert features.shape == (3, 128)
-
-        with torch.device("meta"):
-            network = VGG(make_layers(), False)
-        network.load_state_dict(load_file(vggish_weights), assign=True)
-        with torch.inference_mode():
-            examples = waveform_to_examples(waveform.astype(np.float64), 16_000)
-            expected = network.eval()(examples).numpy()
-        assert expected.max() > 0.1
-        assert np.abs(features - expected).max() < 1e-4 * np.abs(expected).max()
-
-    def test_identity_is_that_of_the_weights(
-        self, vggish_weights: Path, vggish: VGGishFrontend
-    ) -> None:
-        with vggish_weights.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        assert vggish.identity() == {"name": "vggish", "feature_size": 128, "sha256": sha256}
-
-    def test_stays_in_the_cache(
-        self, vggish_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A bundle records the weights' hash and finds them where they were put once."""
-        (tmp_path / "vggish-10086976.safetensors").symlink_to(vggish_weights)
-        monkeypatch.setenv("CIRCUMPLEX_CACHE", str(tmp_path))
-        frontend = build_frontend("vggish")
-        assert frontend.save(tmp_path) == []
-        with pytest.raises(FrontendError, match="put the original weights in place"):
-            load_frontend({**frontend.identity(), "sha256": "0" * 64}, tmp_path)
-        assert load_frontend(frontend.identity(), tmp_path).identity() == frontend.identity()
-
-
-@pytest.fixture(params=["logmel", "onnx", "yamnet", "vggish"])
+@pytest.fixture(params=["logmel", "onnx", "yamnet", "vggish", "vggish int8"])
 def any_frontend(request: pytest.FixtureRequest) -> Frontend:
     kind: str = request.param
     if kind == "logmel":
@@ -309,7 +241,8 @@ def any_frontend(request: pytest.FixtureRequest) -> Frontend:
         return OnnxFrontend(request.getfixturevalue("graph"))
     if kind == "yamnet":
         return OnnxFrontend(request.getfixturevalue("shared_data") / "frontends" / "yamnet.onnx")
-    vggish: VGGishFrontend = request.getfixturevalue("vggish")
+    precision: Precision = "int8" if kind.endswith("int8") else "float32"
+    vggish: VGGishFrontend = request.getfixturevalue("vggish_of")(precision)
     return vggish
 
 
@@ -340,6 +273,16 @@ class TestBuild:
     def test_by_name(self, graph: Path) -> None:
         assert isinstance(build_frontend("logmel"), LogMelFrontend)
         assert isinstance(build_frontend(str(graph)), OnnxFrontend)
+
+    @pytest.mark.parametrize("name", ["logmel", "opensmile", "mean.onnx"])
+    def test_a_precision_that_only_vggish_has(self, name: str) -> None:
+        with pytest.raises(FrontendError, match=f"'{name}' has no precision int8: only vggish"):
+            build_frontend(name, precision="int8")
+
+    def test_a_precision_of_a_later_version(self, tmp_path: Path) -> None:
+        identity = {**LogMelFrontend().identity(), "precision": "int2"}
+        with pytest.raises(FrontendError, match="precision 'int2', unknown here"):
+            load_frontend(identity, tmp_path)
 
     @pytest.mark.parametrize("name", ["", "mfcc", "logmel.onnxx", "../logmel"])
     def test_an_unknown_name(self, name: str) -> None:
