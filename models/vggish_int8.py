@@ -24,7 +24,6 @@ from models.vggish_graph import (
     CONVOLUTIONS,
     DENSE,
     POOLED,
-    flattening,
     load_tensors,
     model_of,
     pooling,
@@ -36,7 +35,7 @@ _SOUND_S = 3.9
 
 
 def int8_graph(weights: Path) -> onnx.ModelProto:
-    """Build the network in int8: patches [N, 1, 96, 64] float32 → embedding [N, 128] float32."""
+    """Build the network in int8: patches [16, 1, 96, 64] float32 → embedding [16, 128] float32."""
     tensors = load_tensors(weights)
     ranges = activation_ranges(weights)
     lowest, highest = math.log(VGGISH_LOG_OFFSET), ranges["patches"]
@@ -81,7 +80,10 @@ def int8_graph(weights: Path) -> onnx.ModelProto:
         if place in POOLED:
             nodes.append(pooling(here, f"{name}.pooled"))
             here = f"{name}.pooled"
-    nodes += flattening(here, "flat")
+    nodes += [
+        helper.make_node("Transpose", [here], ["last"], perm=[0, 2, 3, 1]),
+        helper.make_node("Flatten", ["last"], ["flat"], axis=1),
+    ]
     here = "flat"
     for place in DENSE:
         name = f"embeddings.{place}"
