@@ -33,7 +33,8 @@ class OnnxFrontend:
             FrontendError: the graph or its JSON is missing, unusable or of another shape.
         """
         self._graph = graph
-        self._settings = _onnx_settings(graph)
+        # By this name a bundle knows the graph, whose file is called otherwise there.
+        self._settings = {"name": graph.stem, **_onnx_settings(graph)}
         self._log_offset = float(self._settings["log_offset"])
         try:
             self._session = OnnxSession(
@@ -72,7 +73,7 @@ class OnnxFrontend:
         return {
             "name": self.name,
             "feature_size": self.feature_size,
-            "model": str(self._settings.get("name", self._graph.stem)),
+            "model": str(self._settings["name"]),
             "log_offset": self._log_offset,
             "sha256": file_sha256(self._graph),
         }

@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from service.api import catalogue, emotions, operation, page, problems, search, tracks
 from service.api.middleware import BodyLimitMiddleware, EdgeMiddleware
 from service.api.state import Gate, State
+from service.batching import Batcher
 from service.errors import PROBLEM_MEDIA_TYPE
 from service.live import LiveService
 from service.schemas.answers import ProblemOut
@@ -67,11 +68,15 @@ def _lifespan(
         if service is None:
             service = await anyio.to_thread.run_sync(LiveService, settings)
         watching = asyncio.create_task(_watch(service))
+        batcher = Batcher()
         try:
             yield State(
-                live=service, gate=Gate(settings.concurrent_encodings, settings.queued_encodings)
+                live=service,
+                gate=Gate(settings.concurrent_encodings, settings.queued_encodings),
+                batcher=batcher,
             )
         finally:
+            await anyio.to_thread.run_sync(batcher.close)
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching

@@ -6,14 +6,12 @@ import json
 import logging
 import re
 import threading
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from models.audio import AudioError, Recording, decode
 from models.bundle import MANIFEST_FILE, Bundle
 from models.curve import Curve
 from models.estimate import Estimate
@@ -23,13 +21,13 @@ from service.catalogue import load_active_bundle
 from service.database import Database
 from service.emotions import user_emotion
 from service.errors import (
-    AudioRefusedError,
     EmotionNotFoundError,
     StartError,
     TrackNotFoundError,
     TrackNotIndexedError,
 )
 from service.index.snapshot import current_id, load_snapshot, windows_fingerprint
+from service.listening import EmotionAnswer, hear
 from service.repository import Position
 from service.retrieval import Answer, Emotion, EmotionShelf, Limits, Searcher
 from service.settings import Settings
@@ -46,16 +44,6 @@ class TrackAnswer:
 
     answer: Answer
     tracks: Mapping[str, TrackRow]
-
-
-@dataclass(frozen=True, eq=False)
-class EmotionAnswer:
-    """An answer whose matches are emotions, the emotions by id, and what was heard."""
-
-    answer: Answer
-    emotions: Mapping[str, Emotion]
-    recording: Recording
-    estimate: Estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,21 +102,7 @@ class LiveService:
         Raises:
             AudioRefusedError: it is no usable recording.
         """
-        started_s = time.perf_counter()
-        searcher = self.searcher
-        try:
-            recording = decode(
-                audio,
-                rate_hz=searcher.bundle.hearing_rate_hz,
-                max_duration_s=self.settings.max_audio_s,
-            )
-        except AudioError as error:
-            raise AudioRefusedError(error) from error
-        heard = searcher.hear(recording)
-        answer = searcher.search_emotions(heard, limits)
-        estimate = searcher.estimate(heard.encodings, heard.starts_s, recording.duration_s)
-        answer = replace(answer, took_ms=(time.perf_counter() - started_s) * 1_000)
-        return EmotionAnswer(answer, searcher.emotions.emotions, recording, estimate)
+        return hear(self.searcher, audio, limits, self.settings.max_audio_s)
 
     # The catalogue
 

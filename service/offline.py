@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.curve import Curve
-from service.live import EmotionAnswer, LiveService, TrackAnswer
+from service.listening import EmotionAnswer
+from service.live import LiveService, TrackAnswer
 from service.retrieval import Limits
 from service.settings import Settings
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from models.curve import Scale
 from service.errors import FieldError, InvalidRequestError
-from service.live import EmotionAnswer, RegisteredModel, TrackAnswer
+from service.listening import EmotionAnswer
+from service.live import RegisteredModel, TrackAnswer
 from service.repository import Position
 from service.retrieval import Answer, Emotion, Match
 from service.schemas.answers import (

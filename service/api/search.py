@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from service.api.problems import invalid_request
 from service.api.rendering import emotions_answer, json_response, tracks_answer
-from service.api.state import Live, SearchGate
+from service.api.state import Live, SearchGate, SharedNetwork
 from service.api.uploads import received
+from service.listening import answer, listen, network_of
 from service.retrieval import Limits
 from service.schemas.answers import EmotionsAnswer, TracksAnswer
 from service.schemas.requests import EmotionFieldsIn, SearchSimilarIn, SearchTracksIn
@@ -52,19 +53,32 @@ async def search_tracks(
 
 
 @router.post("/emotions", response_model=EmotionsAnswer, openapi_extra=_UPLOAD)
-async def search_emotions(request: Request, live: Live, gate: SearchGate) -> Response:
+async def search_emotions(
+    request: Request, live: Live, gate: SearchGate, batcher: SharedNetwork
+) -> Response:
     """Find emotions for a recording, and read its arousal and valence over time."""
     async with received(request, "audio") as upload:
         try:
             fields = EmotionFieldsIn.model_validate(upload.fields)
         except ValidationError as error:
             raise invalid_request(error.errors()) from error
+        limits = Limits(fields.k, fields.weight)
+        searcher = live.searcher
+        network = network_of(searcher)
 
         def work() -> Response:
-            limits = Limits(fields.k, fields.weight)
             return json_response(emotions_answer(live.search_emotions(upload.file, limits)))
 
-        return await gate.run(request, work)
+        if network is None:
+            return await gate.run(request, work)
+        return await gate.run_in_company(
+            request,
+            lambda: listen(searcher, network, upload.file, live.settings.max_audio_s),
+            lambda listened: batcher.submit(network, listened.patches),
+            lambda listened, features: json_response(
+                emotions_answer(answer(listened, features, limits))
+            ),
+        )
 
 
 @router.post("/similar", response_model=TracksAnswer)

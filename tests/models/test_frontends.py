@@ -212,7 +212,10 @@ class TestOnnx:
         same.with_suffix(".json").write_text(json.dumps({**settings, "log_offset": 0.01}))
         assert OnnxFrontend(same).identity() != identity
 
-    def test_travels_with_a_bundle(self, graph: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("named", [True, False])
+    def test_travels_with_a_bundle(self, graph: Path, tmp_path: Path, named: bool) -> None:
+        if not named:
+            graph.with_suffix(".json").write_text('{"log_offset": 0.001}')
         frontend = OnnxFrontend(graph)
         folder = tmp_path / "bundle"
         folder.mkdir()

@@ -1,0 +1,107 @@
+"""M2E in three steps: listen to an upload, compute its features, answer.
+
+The first and the last are one request's own; between them a frontend's network may work on the
+patches of many requests at once (see :mod:`service.batching`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.audio import AudioError, Recording, decode
+from models.bundle import EncodedRecording
+from models.estimate import Estimate
+from models.features import PatchFrontend
+from service.errors import AudioRefusedError
+from service.retrieval import Answer, Emotion, Limits, Searcher
+
+
+@dataclass(frozen=True, eq=False)
+class EmotionAnswer:
+    """An answer whose matches are emotions, the emotions by id, and what was heard."""
+
+    answer: Answer
+    emotions: Mapping[str, Emotion]
+    recording: Recording
+    estimate: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Listened:
+    """A decoded upload, the state of the service that will answer it, and when it came.
+
+    ``patches`` (T, 96, 64) are what the frontend, a network, computes features of.
+    """
+
+    searcher: Searcher
+    recording: Recording
+    patches: NDArray[np.float32]
+    started_s: float
+
+
+def network_of(searcher: Searcher) -> PatchFrontend | None:
+    """Return the frontend where it is a network over patches."""
+    frontend = searcher.bundle.frontend
+    return frontend if isinstance(frontend, PatchFrontend) else None
+
+
+def listen(
+    searcher: Searcher, network: PatchFrontend, audio: BinaryIO, max_duration_s: float
+) -> Listened:
+    """Decode an upload and cut it into the network's patches.
+
+    Raises:
+        AudioRefusedError: it is no usable recording.
+    """
+    started_s = time.perf_counter()
+    recording = _decode(searcher, audio, max_duration_s)
+    patches = network.patches(recording.waveform)
+    # An hour's waveform is 230 MB, and nothing behind this reads it.
+    recording = replace(recording, waveform=recording.waveform[:0].copy())
+    return Listened(searcher, recording, patches, started_s)
+
+
+def answer(listened: Listened, features: NDArray[np.float32], limits: Limits) -> EmotionAnswer:
+    """Rank emotions for a recording whose features (T, F) are known, and estimate its course."""
+    recording = listened.recording
+    heard = listened.searcher.bundle.encode_features(features, recording.duration_s)
+    return _answer(listened.searcher, recording, heard, limits, listened.started_s)
+
+
+def hear(
+    searcher: Searcher, audio: BinaryIO, limits: Limits, max_duration_s: float
+) -> EmotionAnswer:
+    """Take all three steps for one upload alone, with any frontend.
+
+    Raises:
+        AudioRefusedError: it is no usable recording.
+    """
+    started_s = time.perf_counter()
+    recording = _decode(searcher, audio, max_duration_s)
+    return _answer(searcher, recording, searcher.hear(recording), limits, started_s)
+
+
+def _answer(
+    searcher: Searcher,
+    recording: Recording,
+    heard: EncodedRecording,
+    limits: Limits,
+    started_s: float,
+) -> EmotionAnswer:
+    found = searcher.search_emotions(heard, limits)
+    estimate = searcher.estimate(heard.encodings, heard.starts_s, recording.duration_s)
+    found = replace(found, took_ms=(time.perf_counter() - started_s) * 1_000)
+    return EmotionAnswer(found, searcher.emotions.emotions, recording, estimate)
+
+
+def _decode(searcher: Searcher, audio: BinaryIO, max_duration_s: float) -> Recording:
+    try:
+        return decode(audio, rate_hz=searcher.bundle.hearing_rate_hz, max_duration_s=max_duration_s)
+    except AudioError as error:
+        raise AudioRefusedError(error) from error
