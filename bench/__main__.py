@@ -162,6 +162,18 @@ def _genres(options: argparse.Namespace) -> Report:
     return genres.run(*genres.load(options.data.parent / "deam"))
 
 
+def _encode(options: argparse.Namespace) -> Report:
+    from bench import encode
+
+    return encode.run(rounds=options.rounds)
+
+
+def _serve(options: argparse.Namespace) -> Report:
+    from bench import serve
+
+    return serve.run(rounds=options.rounds)
+
+
 _SPEED = ("m2e", "e2m", "logmel")
 _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "m2e": _m2e,
@@ -175,6 +187,8 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "schedule": _schedule,
     "transfer": _transfer,
     "genres": _genres,
+    "encode": _encode,
+    "serve": _serve,
 }
 
 

@@ -18,7 +18,7 @@ from models.calibration import DIRECTIONS, Direction, PairSample, SimilarityCali
 from models.committee import EmotionCommittee, MusicCommittee
 from models.curve import Curve
 from models.estimate import EstimateCalibration
-from models.frontends import LogMelFrontend
+from models.frontends import Frontend, LogMelFrontend
 from models.windows import WINDOW_S, window_starts_s
 from service import catalogue, repository
 from service.database import Database
@@ -70,8 +70,12 @@ def wandering_curve(rng: np.random.Generator, steps: int) -> Curve:
 
 
 @contextmanager
-def home_settings(home: Path | None, *, tracks: int = DEMO_TRACKS) -> Iterator[Settings]:
+def home_settings(
+    home: Path | None, *, tracks: int = DEMO_TRACKS, frontend: Frontend | None = None
+) -> Iterator[Settings]:
     """Open a home folder; where there is none, one of random towers and ``tracks`` random tracks.
+
+    ``frontend``, with F = 128, is what the random towers hear with: logmel unless another is given.
 
     What a search costs depends on shapes and numbers of windows, not on what was learned.
     """
@@ -80,12 +84,12 @@ def home_settings(home: Path | None, *, tracks: int = DEMO_TRACKS) -> Iterator[S
         return
     with TemporaryDirectory() as folder:
         settings = Settings(home=Path(folder) / "home", database_url="")
-        _fill(settings, Path(folder) / "random", tracks)
+        _fill(settings, Path(folder) / "random", tracks, frontend)
         yield settings
 
 
-def _fill(settings: Settings, bundle_folder: Path, tracks: int) -> None:
-    bundle = random_bundle(CIRCUMPLEX, references=round(0.64 * tracks))
+def _fill(settings: Settings, bundle_folder: Path, tracks: int, frontend: Frontend | None) -> None:
+    bundle = random_bundle(CIRCUMPLEX, references=round(0.64 * tracks), frontend=frontend)
     save_bundle(bundle, bundle_folder)
     bundle_id = catalogue.register_bundle(settings, bundle_folder)
     rng = np.random.default_rng(1)
@@ -96,11 +100,13 @@ def _fill(settings: Settings, bundle_folder: Path, tracks: int) -> None:
     catalogue.build_index(settings)
 
 
-def random_bundle(recipe: Recipe, *, references: int, seed: int = 0) -> Bundle:
-    """Build a model of a recipe's shape on the logmel frontend, with seeded random weights."""
+def random_bundle(
+    recipe: Recipe, *, references: int, seed: int = 0, frontend: Frontend | None = None
+) -> Bundle:
+    """Build a model of a recipe's shape, by default on logmel, with seeded random weights."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    frontend = LogMelFrontend()
+    frontend = frontend or LogMelFrontend()
     size = frontend.feature_size
     music_shape, emotion_shape = committee_shapes(
         recipe, "bigru", size, knots=257, centres=references, components=12

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from models.bundle import Bundle, Manifest, ReferenceCurve, save_bundle
 from models.calibration import DIRECTIONS, Direction, PairSample, SimilarityCalibration
 from models.curve import Curve
 from models.encoders import Tower, TowerShape
 from models.estimate import EstimateCalibration
-from models.frontends import LogMelFrontend
+from models.frontends import LogMelFrontend, Precision, VGGishFrontend
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # resampy's use of pkg_resources
+    from torchvggish.torchvggish import VGG, make_layers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -89,3 +99,46 @@ def tiny_bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     save_bundle(tiny_bundle(), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def vggish_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Write random weights of VGGish's shapes, 288 MB, and remove them afterwards.
+
+    He's initialisation, so that what the last layer gives still depends on what the first saw.
+    """
+    folder = tmp_path_factory.mktemp("vggish")
+    generator = torch.Generator().manual_seed(5)
+    with torch.device("meta"):
+        shapes = {
+            name: tensor.shape for name, tensor in VGG(make_layers(), False).named_parameters()
+        }
+    weights = {}
+    for name, shape in shapes.items():
+        inputs = math.prod(shape[1:])
+        bound = math.sqrt(6 / inputs) if len(shape) > 1 else 0.1
+        weights[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    save_file(weights, folder / "weights.safetensors")
+    yield folder / "weights.safetensors"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def vggish_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder for the graphs of :func:`vggish_weights`, removed afterwards."""
+    folder = tmp_path_factory.mktemp("vggish-cache")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def vggish_of(vggish_weights: Path, vggish_cache: Path) -> Callable[[Precision], VGGishFrontend]:
+    """Build VGGish in a precision, once."""
+
+    @cache
+    def build(precision: Precision) -> VGGishFrontend:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CIRCUMPLEX_CACHE", str(vggish_cache))
+            return VGGishFrontend(vggish_weights, precision)
+
+    return build

@@ -1,0 +1,146 @@
+"""A server's uploads: together against one by one, and what company costs a lone one.
+
+A real server process, as ``circumplex serve`` runs it, is asked by as many clients at once. One by
+one means that the same requests are sent each after the other's answer. What the batcher costs a
+lone request is measured without HTTP, whose noise is larger than it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+
+from bench.encode import random_weights
+from bench.material import home_settings, mp3
+from bench.timing import Report, machine, medians_ms
+from models.features import PatchFrontend
+from models.frontends import Frontend, LogMelFrontend
+from models.vggish_frontend import VGGishFrontend
+from service.batching import Batcher
+from service.listening import answer, hear, listen
+from service.live import LiveService
+from service.retrieval import Limits
+from service.settings import Settings
+
+_SERVE = (
+    "from service.server import serve; from service.settings import Settings; "
+    "serve(Settings(), port=0)"
+)
+_ANNOUNCED = "Circumplex serves "
+
+
+def run(
+    *,
+    clients: int = 16,
+    durations_s: tuple[float, ...] = (5.0, 30.0),
+    rounds: int = 5,
+    tracks: int = 60,
+    frontends: tuple[str, ...] = ("logmel", "vggish"),
+) -> Report:
+    """Measure a server with each frontend; VGGish's weights are random."""
+    report: Report = {"machine": machine(), "clients": clients}
+    for name in frontends:
+        with (
+            _frontend(name) as frontend,
+            home_settings(None, tracks=tracks, frontend=frontend) as settings,
+        ):
+            report[name] = [
+                _one(settings, frontend, clients, duration_s, rounds) for duration_s in durations_s
+            ]
+    return report
+
+
+@contextmanager
+def _frontend(name: str) -> Iterator[Frontend]:
+    if name == "logmel":
+        yield LogMelFrontend()
+        return
+    with random_weights() as weights:
+        yield VGGishFrontend(weights)
+
+
+def _one(
+    settings: Settings, frontend: Frontend, clients: int, duration_s: float, rounds: int
+) -> Report:
+    files = [mp3(duration_s, seed) for seed in range(4)]
+    uploads = [files[number % len(files)] for number in range(clients)]
+    with _server(settings.home) as address, ThreadPoolExecutor(clients) as pool:
+        url = f"{address}/v1/search/emotions"
+
+        def ask(file: bytes) -> httpx.Response:
+            return httpx.post(url, files={"audio": file}, timeout=120).raise_for_status()
+
+        times = medians_ms(
+            {
+                "one_by_one": lambda: [ask(file) for file in uploads],
+                "together": lambda: list(pool.map(ask, uploads)),
+                "lone": lambda: ask(files[0]),
+            },
+            rounds,
+        )
+    report: Report = {
+        "duration_s": duration_s,
+        "lone_ms": times["lone"],
+        "one_by_one_per_s": clients * 1_000 / times["one_by_one"],
+        "together_per_s": clients * 1_000 / times["together"],
+        "together_over_one_by_one": times["one_by_one"] / times["together"],
+    }
+    if isinstance(frontend, PatchFrontend):
+        report |= _cost_of_company(settings, frontend, files[0], 2 * rounds)
+    return report
+
+
+def _cost_of_company(
+    settings: Settings, frontend: PatchFrontend, file: bytes, rounds: int
+) -> Report:
+    """Time one upload, with nobody beside it, through the batcher and without it."""
+    limits = Limits()
+    with closing(LiveService(settings)) as live, closing(Batcher()) as batcher:
+        searcher = live.searcher
+
+        def batched() -> object:
+            listened = listen(searcher, frontend, io.BytesIO(file), settings.max_audio_s)
+            features = batcher.submit(frontend, listened.patches).result()
+            return answer(listened, features, limits)
+
+        def alone() -> object:
+            return hear(searcher, io.BytesIO(file), limits, settings.max_audio_s)
+
+        functions: dict[str, Callable[[], object]] = {"batched": batched, "alone": alone}
+        times = medians_ms(functions, rounds)
+    return {
+        "lone_batched_ms": times["batched"],
+        "lone_unbatched_ms": times["alone"],
+        "lone_batched_over_unbatched": times["batched"] / times["alone"],
+    }
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[str]:
+    """Start a server on a home folder; its address."""
+    log = home.parent / "server.log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE],
+            env={**os.environ, "CIRCUMPLEX_HOME": str(home), "CIRCUMPLEX_DATABASE_URL": ""},
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+    try:
+        while _ANNOUNCED not in (text := log.read_text()):
+            if process.poll() is not None:
+                raise RuntimeError(f"the server did not start: {text}")
+            time.sleep(0.05)
+        yield text.split(_ANNOUNCED)[1].split()[0]
+    finally:
+        process.terminate()
+        process.wait(30)
