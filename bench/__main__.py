@@ -168,6 +168,12 @@ def _encode(options: argparse.Namespace) -> Report:
     return encode.run(rounds=options.rounds)
 
 
+def _precision(options: argparse.Namespace) -> Report:
+    from bench import precision
+
+    return precision.run(sorted((options.data.parent / "recordings").glob("*.mp3")))
+
+
 def _serve(options: argparse.Namespace) -> Report:
     from bench import serve
 
@@ -188,6 +194,7 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "transfer": _transfer,
     "genres": _genres,
     "encode": _encode,
+    "precision": _precision,
     "serve": _serve,
 }
 

@@ -113,6 +113,12 @@ def _add_train(commands: _Commands) -> None:
         "--weights", type=Path, help="vggish-10086976.pth, where it cannot be downloaded"
     )
     train.add_argument(
+        "--precision",
+        choices=("float32", "int8"),
+        default="float32",
+        help="of vggish; int8 hears faster and a little differently (default: float32)",
+    )
+    train.add_argument(
         "--encoder",
         choices=("mlp", "bigru", "attention"),
         help="the music tower's encoder (default: bigru, or mlp where --features has one vector "

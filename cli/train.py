@@ -69,8 +69,10 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _chosen_frontend(options: argparse.Namespace) -> Frontend | None:
     if options.frontend is None:
-        return None if options.features else build_frontend("logmel")
-    return build_frontend(options.frontend, options.weights)
+        if options.features:
+            return None
+        return build_frontend("logmel", precision=options.precision)
+    return build_frontend(options.frontend, options.weights, options.precision)
 
 
 def _chosen_encoder(options: argparse.Namespace, features: Features) -> EncoderKind:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import encode, serve
+from bench import encode, precision, serve
 from bench.timing import DisagreementError
+from models.similarity import Encodings, composite_similarity
 from models.vggish_frontend import VGGishFrontend
+from tests.service.conftest import write_tone
 from tests.test_bench import assert_positive
 
 
@@ -43,6 +45,26 @@ def test_features_that_differ_are_an_error(
     )
     with pytest.raises(DisagreementError, match="features"):
         encode.run(duration_s=1.0, rounds=1, threads=(1,), weights=vggish_weights)
+
+
+def test_precision(vggish_weights: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        write_tone(tmp_path / f"tone-{number:02}.flac", number)
+    report = precision.run(sorted(tmp_path.glob("*.flac")), weights=vggish_weights)
+    assert (report["recordings"], report["windows"]) == (12, 12)
+    # Ten of the other eleven: even orders that have nothing in common share nine.
+    assert 0.9 <= report["top_10_agreement"] <= 1
+
+
+def test_nearest_by_plain_loops() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.uniform(0.1, 1, (14, 6)).astype(np.float32) for _ in range(3)]
+    encodings = Encodings(*parts)
+    scores = composite_similarity(encodings, encodings, weight=0.5, divergence_scale=1.0)
+    found = precision._nearest(encodings)
+    for row in range(14):
+        others = sorted((i for i in range(14) if i != row), key=lambda i, row=row: -scores[row, i])  # type: ignore[misc]
+        assert found[row].tolist() == others[:10]
 
 
 def test_serve() -> None:
