@@ -73,11 +73,14 @@ def _one(
 ) -> Report:
     files = [mp3(duration_s, seed) for seed in range(4)]
     uploads = [files[number % len(files)] for number in range(clients)]
-    with _server(settings.home) as address, ThreadPoolExecutor(clients) as pool:
-        url = f"{address}/v1/search/emotions"
+    with (
+        _server(settings.home) as address,
+        ThreadPoolExecutor(clients) as pool,
+        httpx.Client(base_url=address, timeout=120) as client,
+    ):
 
         def ask(file: bytes) -> httpx.Response:
-            return httpx.post(url, files={"audio": file}, timeout=120).raise_for_status()
+            return client.post("/v1/search/emotions", files={"audio": file}).raise_for_status()
 
         times = medians_ms(
             {
