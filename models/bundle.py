@@ -205,8 +205,11 @@ def save_bundle(bundle: Bundle, folder: Path) -> str:
     return bundle_id
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_bundle(folder: Path, *, threads: int = 0) -> Bundle:
     """Load a bundle after checking every byte of it.
+
+    ``threads`` are those that its frontend's network uses at once on a processor, 0 for one a core;
+    features are the same bits with any number.
 
     Raises:
         BundleError: a file is missing or altered, or this version of the code cannot use it.
@@ -224,7 +227,7 @@ def load_bundle(folder: Path) -> Bundle:
         manifest,
         music,
         emotion,
-        load_frontend(manifest.frontend, folder) if manifest.frontend else None,
+        load_frontend(manifest.frontend, folder, threads=threads) if manifest.frontend else None,
         references,
         SimilarityCalibration(pairs, manifest.divergence_scale),
         encodings,

@@ -101,9 +101,11 @@ class OpensmileFrontend:
 
 
 def build_frontend(
-    name: str, weights: Path | None = None, precision: Precision = "float32"
+    name: str, weights: Path | None = None, precision: Precision = "float32", *, threads: int = 0
 ) -> Frontend:
     """Build the frontend a user names, or that of an ``.onnx`` file by its path.
+
+    ``threads`` are those that one block of a network uses on a processor, 0 for one a core.
 
     Raises:
         FrontendError: there is no such frontend, what it needs is not installed, or it has no such
@@ -115,18 +117,20 @@ def build_frontend(
     if name == "logmel":
         return LogMelFrontend()
     if name == "vggish":
-        return VGGishFrontend(vggish.official_weights(weights), precision)
+        return VGGishFrontend(vggish.official_weights(weights), precision, threads=threads)
     if name == "opensmile":
         return OpensmileFrontend()
     if name.endswith(".onnx"):
-        return OnnxFrontend(Path(name))
+        return OnnxFrontend(Path(name), threads=threads)
     raise FrontendError(
         f"unknown frontend '{name}': use logmel, vggish, opensmile or the path of a .onnx file"
     )
 
 
-def load_frontend(identity: dict[str, str | int | float], folder: Path) -> Frontend:
-    """Build the frontend that a bundle in ``folder`` was trained with.
+def load_frontend(
+    identity: dict[str, str | int | float], folder: Path, *, threads: int = 0
+) -> Frontend:
+    """Build the frontend that a bundle in ``folder`` was trained with; ``threads`` as above.
 
     Raises:
         FrontendError: what is here is not what the bundle was trained with.
@@ -138,7 +142,7 @@ def load_frontend(identity: dict[str, str | int | float], folder: Path) -> Front
         raise FrontendError(
             f"the bundle was trained with the precision '{precision}', unknown here"
         )
-    frontend = build_frontend(name, precision=known)
+    frontend = build_frontend(name, precision=known, threads=threads)
     if frontend.identity() != identity:
         raise FrontendError(
             f"the bundle was trained with the frontend {identity}, here is {frontend.identity()}: "

@@ -26,8 +26,8 @@ class OnnxFrontend:
     name = "onnx"
     sample_rate_hz = SAMPLE_RATE_HZ
 
-    def __init__(self, graph: Path) -> None:
-        """Open the graph and try it on one block.
+    def __init__(self, graph: Path, *, threads: int = 0) -> None:
+        """Open the graph and try it on one block; ``threads`` as of :class:`OnnxSession`.
 
         Raises:
             FrontendError: the graph or its JSON is missing, unusable or of another shape.
@@ -41,6 +41,7 @@ class OnnxFrontend:
                 graph,
                 input_name=self._setting("input"),
                 output_name=self._setting("output"),
+                threads=threads,
             )
         except Exception as error:
             raise FrontendError(f"{graph} is no ONNX graph that can be run: {error}") from error

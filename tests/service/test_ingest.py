@@ -26,6 +26,8 @@ from tests.service.conftest import run_python, wait_for, write_tone
 
 id3: Any = mutagen.id3  # its functions carry no types
 
+_KILLED_FILES = 120  # several transactions
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
@@ -191,7 +193,7 @@ def test_a_killed_run_is_continued(
 ) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
-    for number in range(30):
+    for number in range(_KILLED_FILES):
         write_tone(folder / f"{number:02}.flac", number, seconds=6)
     code = f"""
 from pathlib import Path
@@ -206,11 +208,11 @@ ingest(Settings(), [Path({str(folder)!r})], bundle=Path({str(tiny_bundle_folder)
     process.wait()
     time.sleep(0.1)
     before = stored(settings, bundle.id)
-    assert 3 <= len(before) < 30
+    assert 3 <= len(before) < _KILLED_FILES
     assert all(windows == 1 for _, windows in before.values())
     report = catalogue.ingest(settings, [folder])
-    assert (report.added, report.skipped) == (30 - len(before), len(before))
-    assert catalogue.verify_index(settings).tracks == 30
+    assert (report.added, report.skipped) == (_KILLED_FILES - len(before), len(before))
+    assert catalogue.verify_index(settings).tracks == _KILLED_FILES
 
 
 def test_tags_are_read_and_cleaned(tmp_path: Path) -> None:
