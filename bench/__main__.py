@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, help="sequences: folder of each fold's record, taken from there again"
     )
+    parser.add_argument("--items", type=int, default=100_000, help="of search (100000)")
+    parser.add_argument("--dim", type=int, default=256, help="D of search's towers (256)")
     parser.add_argument("--batch", type=int, default=1_441, help="pairs of a step (1441)")
     parser.add_argument("--dimensions", type=int, default=1_024, help="D of a step (1024)")
     parser.add_argument(
@@ -180,6 +182,13 @@ def _serve(options: argparse.Namespace) -> Report:
     return serve.run(rounds=options.rounds)
 
 
+def _search(options: argparse.Namespace) -> Report:
+    from bench import search, towers
+
+    material = towers.load_material(options.data.parent / "deam", options.dim)
+    return search.run(material, items=options.items, rounds=options.rounds, folder=options.out)
+
+
 _SPEED = ("m2e", "e2m", "logmel")
 _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "m2e": _m2e,
@@ -193,6 +202,7 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "schedule": _schedule,
     "transfer": _transfer,
     "genres": _genres,
+    "search": _search,
     "encode": _encode,
     "precision": _precision,
     "serve": _serve,

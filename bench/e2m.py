@@ -60,7 +60,7 @@ def run(
         with closing(LiveService(settings)) as live:
             searcher = live.searcher
         encoded = [_encode(searcher, curve) for curve in asked]
-        part = np.arange(min(loop_windows, len(searcher.snapshot.shelf.encodings)))
+        part = np.arange(min(loop_windows, searcher.tracks.windows))
         with _server(settings) as client:
             _check_answers(searcher, client, asked, part)
             times = medians_ms(
@@ -75,16 +75,16 @@ def run(
                 },
                 rounds,
             )
-    shelf = searcher.snapshot.shelf
+    shelf = searcher.tracks
     windows = len(asked[0].windows())
     per_query = {name: value / curves for name, value in times.items() if name != "python"}
-    definition_pair_us = per_query["ranking"] * 1_000 / (windows * len(shelf.encodings))
+    definition_pair_us = per_query["ranking"] * 1_000 / (windows * shelf.windows)
     python_pair_us = times["python"] * 1_000 / (windows * len(part))
     return {
         "machine": machine(),
-        "tracks": len(shelf.owner_ids),
-        "windows": len(shelf.encodings),
-        "dimensions": shelf.encodings.dimensions,
+        "tracks": shelf.owner_count,
+        "windows": shelf.windows,
+        "dimensions": shelf.dimensions,
         "query_windows": windows,
         "encode_ms": per_query["encode"],
         "retrieval_ms": per_query["retrieval"],
@@ -107,7 +107,7 @@ def _check_answers(
         expected = _definition(searcher, curve)
         _require_same("retrieval", _retrieval(searcher, curve), expected)
         _require_same("HTTP", _over_http(client, curve), expected)
-    query, items = _encode(searcher, asked[0]), searcher.snapshot.shelf.encodings.take(part)
+    query, items = _encode(searcher, asked[0]), searcher.tracks.take(part)
     plain = _python_scores(searcher, asked[0], part)
     manifest = searcher.bundle.manifest
     formula = composite_similarity(
@@ -139,17 +139,18 @@ def _definition(searcher: Searcher, curve: Curve) -> Ranking:
 
 
 def _rank_plainly(searcher: Searcher, query: Encodings) -> Ranking:
-    manifest, shelf = searcher.bundle.manifest, searcher.snapshot.shelf
+    manifest, shelf = searcher.bundle.manifest, searcher.tracks
+    rows = np.arange(shelf.windows)
     scores = composite_similarity(
         query,
-        shelf.encodings,
+        shelf.take(rows),
         weight=manifest.weight,
         divergence_scale=manifest.divergence_scale,
     )
     one_query = np.zeros(len(query), np.int64)
-    best = best_of_windows(scores, one_query, shelf.owners.astype(np.int64))[0]
-    order = sorted(range(len(best)), key=lambda place: (-best[place], shelf.owner_ids[place]))
-    return [(shelf.owner_ids[place], float(best[place])) for place in order[:_K]]
+    best = best_of_windows(scores, one_query, shelf.owners_of(rows))[0]
+    order = sorted(range(len(best)), key=lambda place: (-best[place], place))
+    return [(shelf.owner_id(place), float(best[place])) for place in order[:_K]]
 
 
 def _over_http(client: httpx.Client, curve: Curve) -> Ranking:
@@ -165,7 +166,7 @@ def _python_scores(
     """Score a part of the catalogue with loops over windows and dimensions."""
     manifest = searcher.bundle.manifest
     queries = _as_lists(_encode(searcher, curve))
-    items = _as_lists(searcher.snapshot.shelf.encodings.take(part))
+    items = _as_lists(searcher.tracks.take(part))
     divergence_weight = (1 - manifest.weight) * manifest.divergence_scale
     return [
         [

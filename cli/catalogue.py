@@ -31,16 +31,26 @@ def ingest(options: argparse.Namespace) -> None:
             f"{options.bundle} was trained on precomputed features and cannot hear recordings: "
             "train one with --frontend"
         )
-    report = catalogue.ingest(Settings(), options.paths, bundle=options.bundle)
+    address = options.ray_address or ("local" if options.ray else None)
+    report = catalogue.ingest(Settings(), options.paths, bundle=options.bundle, ray_address=address)
     for path, reason in report.failed:
         sys.stderr.write(f"not used: {path}: {reason}\n")
+    speed = {
+        "tracks_per_s": report.tracks_per_s,
+        "times_real_time": report.times_real_time,
+        "cores_busy": report.cores_busy,
+    }
     if options.json:
         failed = [{"path": str(path), "reason": reason} for path, reason in report.failed]
-        print_json({**asdict(report), "failed": failed})
+        print_json({**asdict(report), **speed, "failed": failed})
     else:
         print(
             f"{report.added} tracks added ({report.windows} windows), {report.skipped} known "
             f"already, {len(report.failed)} files not used"
+        )
+        print(
+            f"{report.heard} tracks in {report.wall_s:.1f} s: {report.tracks_per_s:.1f} tracks/s, "
+            f"{report.times_real_time:.0f} x real time"
         )
     if report.failed and not report.added + report.skipped:
         raise InputError("none of the files could be used")
@@ -103,6 +113,15 @@ def index_build(options: argparse.Namespace) -> None:
             f"{report.tracks_not_encoded} tracks are not encoded by the active bundle: "
             "ingest their files again"
         )
+
+
+def index_fill(options: argparse.Namespace) -> None:
+    """Bring the present search index into Milvus."""
+    report = catalogue.fill_index(Settings())
+    if options.json:
+        print_json(asdict(report))
+        return
+    print(f"Index {report.id} is in Milvus: {report.windows} windows of {report.tracks} tracks")
 
 
 def index_verify(options: argparse.Namespace) -> None:

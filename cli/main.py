@@ -231,11 +231,23 @@ def _add_ingest(commands: _Commands) -> None:
         "take recordings into the catalogue and index them",
         "Reads files and folders of recordings, writes tracks and encodings to the database and a "
         "new search index; files that cannot be used are listed. Files known by their content are "
-        "skipped, so that an interrupted run goes on where it stopped.",
+        "skipped, so that an interrupted run goes on where it stopped. Prints tracks a second and "
+        "how many times faster than real time they were heard.",
     )
     ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="file or folder")
     ingest.add_argument("--home", type=Path, help=_HOME_HELP)
     ingest.add_argument("--bundle", type=Path, help="encode with this bundle and make it active")
+    ingest.add_argument(
+        "--ray",
+        action="store_true",
+        help="hear them by Ray, on this machine; needs the extra of that name",
+    )
+    ingest.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="hear them by this Ray cluster, whose machines see the recordings under the same "
+        "paths and have Circumplex installed",
+    )
     ingest.add_argument("--json", action="store_true", help=_JSON_HELP)
 
 
@@ -268,11 +280,20 @@ def _add_search(commands: _Commands) -> None:
 
 def _add_index(commands: _Commands) -> None:
     index = commands.add_parser(
-        "index", help="build or verify the search index", description="Work on the search index."
+        "index",
+        help="build, fill or verify the search index",
+        description="Work on the search index.",
     )
     actions = index.add_subparsers(title="actions", required=True, metavar="ACTION")
     build = _command(
         actions, "build", "catalogue:index_build", "build the index from the database", ""
+    )
+    fill = _command(
+        actions,
+        "fill",
+        "catalogue:index_fill",
+        "bring the present index into Milvus ($CIRCUMPLEX_MILVUS_URI)",
+        "What is there already is not sent again. `build` does it for the index that it builds.",
     )
     verify = _command(
         actions,
@@ -281,7 +302,7 @@ def _add_index(commands: _Commands) -> None:
         "compare the index with the database and its answers with an exhaustive search",
         "Exits with 1 where they differ.",
     )
-    for action in (build, verify):
+    for action in (build, fill, verify):
         action.add_argument("--home", type=Path, help=_HOME_HELP)
         action.add_argument("--json", action="store_true", help=_JSON_HELP)
 

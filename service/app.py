@@ -12,7 +12,7 @@ import anyio
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.api import catalogue, emotions, operation, page, problems, search, tracks
+from service.api import catalogue, emotions, metrics, operation, page, problems, search, tracks
 from service.api.middleware import BodyLimitMiddleware, EdgeMiddleware
 from service.api.state import Gate, State
 from service.batching import Batcher
@@ -20,12 +20,14 @@ from service.errors import PROBLEM_MEDIA_TYPE
 from service.live import LiveService
 from service.schemas.answers import ProblemOut
 from service.settings import Settings
+from service.upkeep import Upkeep
 
 MAX_JSON_BYTES = 1_000_000
 """Twice the longest request: an hour's curve with its times, at full precision."""
 _MULTIPART_FRAMING_BYTES = 65_536
 _UPLOAD_PATHS = frozenset({"/v1/search/emotions"})
-_SNAPSHOT_POLL_S = 2.0
+_FOLLOW_EVERY_S = 0.5
+_FIRST_INSPECTION_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def create_app(settings: Settings | None = None, *, live: LiveService | None = N
         lifespan=_lifespan(settings, live),
         redoc_url=None,
     )
-    for resource in (search, tracks, emotions, catalogue, operation, page):
+    for resource in (search, tracks, emotions, catalogue, operation, metrics, page):
         app.include_router(resource.router)
     app.mount("/web", page.WebFiles(directory=page.WEB_FOLDER), name="web")
     problems.install(app)
@@ -67,32 +69,49 @@ def _lifespan(
         service = live
         if service is None:
             service = await anyio.to_thread.run_sync(LiveService, settings)
-        watching = asyncio.create_task(_watch(service))
+        upkeep = Upkeep(service)
+        watching = [asyncio.create_task(_follow(upkeep))]
+        if settings.recall_every_s > 0:
+            watching.append(asyncio.create_task(_inspect(upkeep, settings.recall_every_s)))
         batcher = Batcher()
         try:
             yield State(
                 live=service,
                 gate=Gate(settings.concurrent_encodings, settings.queued_encodings),
                 batcher=batcher,
+                upkeep=upkeep,
             )
         finally:
             await anyio.to_thread.run_sync(batcher.close)
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            for task in watching:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            upkeep.close()
             service.close()
 
     return lifespan
 
 
-async def _watch(service: LiveService) -> None:
-    """Take over the search indexes that other processes build."""
+async def _follow(upkeep: Upkeep) -> None:
+    """Take over what other processes change: tracks, and the search index."""
     while True:
-        await asyncio.sleep(_SNAPSHOT_POLL_S)
+        await asyncio.sleep(_FOLLOW_EVERY_S)
         try:
-            await anyio.to_thread.run_sync(service.refresh)
+            await anyio.to_thread.run_sync(upkeep.follow)
         except Exception:  # whatever it was, it may be gone at the next look
-            logger.exception("looking for a newer search index failed")
+            logger.exception("looking for changes failed")
+
+
+async def _inspect(upkeep: Upkeep, every_s: float) -> None:
+    """Look after the index, when the service has started and then from time to time."""
+    await asyncio.sleep(min(_FIRST_INSPECTION_S, every_s))
+    while True:
+        try:
+            await anyio.to_thread.run_sync(upkeep.inspect)
+        except Exception:
+            logger.exception("inspecting the search index failed")
+        await asyncio.sleep(every_s)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -11,30 +11,29 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.bundle import Bundle, BundleError, load_bundle
 from models.frontends import FrontendError
-from models.similarity import Encodings
 from models.vggish import WeightsError
 from service import repository
 from service.database import Database
 from service.emotions import seed_emotions
 from service.errors import StartError
-from service.index.shelf import Shelf
-from service.index.snapshot import load_snapshot, windows_fingerprint, write_snapshot
-from service.ingest import IngestReport, ingest_files
-from service.ranking import window_scores
+from service.following import follow
+from service.index.building import Examiners
+from service.index.milvus import open_store
+from service.index.snapshot import SnapshotSource, changes_needed, load_snapshot, write_snapshot
+from service.ingest import IngestReport, ingest_files, ingest_files_on_ray
 from service.settings import Settings
-from service.tables import BundleRow, WindowKey
+from service.tables import BundleRow
+from service.verification import measure_recall, require_whole
 
 _NO_BUNDLE = (
     "no model is registered in {home}: train one with `circumplex train`, then "
     "`circumplex ingest PATH --bundle BUNDLE`"
 )
-_VERIFIED_QUERIES = 16  # of each kind
-_VERIFIED_K = 10
+_BESIDE_WINDOWS = 256
+_BESIDE_SHARE = 0.02
+"""So many windows, or such a share, may have changed before ``ingest`` builds the index anew."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,9 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """A verified search index: the share of true top-10 answers that the engine's answers hold.
+    """A verified search index: the share of true top-10 answers that its answers hold.
 
-    ``queries`` windows asked for their neighbours; ``recall`` is 1.0 where all agreed.
+    ``queries`` windows asked for tracks; ``recall`` is 1.0 where all agreed.
     """
 
     id: str
@@ -76,26 +75,46 @@ def register_bundle(settings: Settings, folder: Path, *, activate: bool = True) 
 
 
 def ingest(
-    settings: Settings, paths: Sequence[Path], *, bundle: Path | None = None
+    settings: Settings,
+    paths: Sequence[Path],
+    *,
+    bundle: Path | None = None,
+    ray_address: str | None = None,
 ) -> IngestReport:
-    """Take recordings into the catalogue, then build the search index.
+    """Take recordings into the catalogue; build the search index where much of it changed.
 
     With ``bundle``, the folder of a trained bundle, that one is registered, encodes the recordings,
     and becomes the active one once the index is about to be replaced; else the active one is used.
+    With ``ray_address``, recordings are heard by that Ray cluster, by one of this machine for
+    ``local``; else by threads of this process.
 
     Raises:
-        StartError: there is no usable bundle.
+        StartError: there is no usable bundle, or no such cluster.
     """
     with closing(Database(settings.database)) as database:
         if bundle is None:
-            row, loaded = load_active_bundle(settings, database)
+            row, loaded = load_active_bundle(settings, database, threads=1)
         else:
-            row, loaded = _register(settings, database, bundle, activate=False)
-        report = ingest_files(paths, database, loaded, max_audio_s=settings.max_audio_s)
+            row, loaded = _register(settings, database, bundle, activate=False, threads=1)
+        if ray_address is None:
+            report = ingest_files(
+                paths, database, loaded, max_audio_s=settings.max_audio_s, tempo=settings.tempo
+            )
+        else:
+            report = ingest_files_on_ray(
+                paths,
+                database,
+                loaded,
+                settings.home / row.path,
+                address=ray_address,
+                max_audio_s=settings.max_audio_s,
+                tempo=settings.tempo,
+            )
         with database.writing() as session:
             seed_emotions(session, loaded)
             repository.activate_bundle(session, row.id)
-        _build(settings, database, loaded)
+        if _worth_building(settings, database, loaded):
+            _build(settings, database, loaded)
     return report
 
 
@@ -116,35 +135,30 @@ def verify_index(settings: Settings) -> VerifyReport:
     """Check the current index: its bytes, that it holds the database's windows, and its answers.
 
     The stored encodings are compared with the database's, number by number, and the answers of the
-    engine to sample queries with an exhaustive float64 search.
+    engine to sample queries with an exhaustive search.
 
     Raises:
         StartError: something does not agree; the text says what.
     """
     with closing(Database(settings.database)) as database:
         _, bundle = load_active_bundle(settings, database)
-        snapshot = load_snapshot(settings.snapshots_folder, bundle.id)
-        keys, encodings = _read_windows(database, bundle)
-    same = all(
-        np.array_equal(stored, here)
-        for stored, here in (
-            (snapshot.shelf.encodings.embedding, encodings.embedding),
-            (snapshot.shelf.encodings.mean, encodings.mean),
-            (snapshot.shelf.encodings.variance, encodings.variance),
+        snapshot = load_snapshot(
+            settings.snapshots_folder, bundle.id, device=settings.search_device
         )
+        with database.reading() as session:
+            followed = follow(session, snapshot)
+            require_whole(session, snapshot, followed)
+        shelf = followed.shelf
+        measured = measure_recall(shelf, bundle)
+    return VerifyReport(
+        snapshot.id, shelf.owner_count, shelf.windows, measured.queries, measured.recall
     )
-    if not same or snapshot.windows_sha256 != windows_fingerprint(keys):
-        raise StartError(
-            "the search index does not hold the database's windows: "
-            "build it again with `circumplex index build`"
-        )
-    queries, recall = _recall(snapshot.shelf, bundle)
-    shelf = snapshot.shelf
-    return VerifyReport(snapshot.id, len(shelf.owner_ids), len(shelf.encodings), queries, recall)
 
 
-def load_active_bundle(settings: Settings, database: Database) -> tuple[BundleRow, Bundle]:
-    """Load the active bundle of a home folder.
+def load_active_bundle(
+    settings: Settings, database: Database, *, threads: int = 0
+) -> tuple[BundleRow, Bundle]:
+    """Load the active bundle of a home folder; ``threads`` as for :func:`load_bundle`.
 
     Raises:
         StartError: there is none, or it is damaged.
@@ -153,7 +167,7 @@ def load_active_bundle(settings: Settings, database: Database) -> tuple[BundleRo
         row = repository.active_bundle(session)
     if row is None:
         raise StartError(_NO_BUNDLE.format(home=settings.home))
-    bundle = _load(settings.home / row.path)
+    bundle = _load(settings.home / row.path, threads)
     if bundle.id != row.id:
         raise StartError(
             f"{settings.home / row.path} is not the bundle that was registered: register it "
@@ -162,17 +176,17 @@ def load_active_bundle(settings: Settings, database: Database) -> tuple[BundleRo
     return row, bundle
 
 
-def _load(folder: Path) -> Bundle:
+def _load(folder: Path, threads: int = 0) -> Bundle:
     try:
-        return load_bundle(folder)
+        return load_bundle(folder, threads=threads)
     except (BundleError, FrontendError, WeightsError) as error:
         raise StartError(str(error)) from error
 
 
 def _register(
-    settings: Settings, database: Database, folder: Path, *, activate: bool
+    settings: Settings, database: Database, folder: Path, *, activate: bool, threads: int = 0
 ) -> tuple[BundleRow, Bundle]:
-    bundle = _load(folder)
+    bundle = _load(folder, threads)
     if bundle.frontend is None:
         raise StartError(
             f"{folder} was trained on precomputed features and cannot hear recordings: "
@@ -221,49 +235,41 @@ def _copy_bundle(folder: Path, home: Path) -> None:
 
 
 def _build(settings: Settings, database: Database, bundle: Bundle) -> IndexReport:
-    keys, encodings = _read_windows(database, bundle)
+    """Build an index from one state of the database, then drop the changes it has in it."""
     with database.reading() as session:
+        source = SnapshotSource(
+            bundle.id,
+            repository.last_change(session),
+            repository.count_windows(session, bundle.id),
+            bundle.manifest.music_tower.dimensions,
+            repository.stream_windows(session, bundle.id),
+            ((row.track_id, row.artist, row.bpm) for row in repository.stream_traits(session)),
+            repository.stream_tags(session),
+        )
         missing = repository.count_tracks_without_windows(session, bundle.id)
-    snapshot_id = write_snapshot(settings.snapshots_folder, bundle.id, keys, encodings)
-    tracks = len({track_id for track_id, *_ in keys})
-    return IndexReport(snapshot_id, bundle.id, tracks, len(keys), missing)
+        examiners = Examiners(bundle.estimator.references, bundle.manifest.divergence_scale)
+        snapshot_id = write_snapshot(
+            settings.snapshots_folder, source, examiners, settings.index_precision
+        )
+    needed = changes_needed(settings.snapshots_folder)
+    if needed is not None:
+        with database.writing() as session:
+            repository.forget_changes(session, needed)
+    snapshot = load_snapshot(settings.snapshots_folder, bundle.id)
+    tracks = len(snapshot.segment.owner_ids)
+    return IndexReport(snapshot_id, bundle.id, tracks, len(snapshot.segment), missing)
 
 
-def _read_windows(database: Database, bundle: Bundle) -> tuple[list[WindowKey], Encodings]:
-    """Read every window of a bundle, ordered by track id and position."""
-    with database.reading() as session:
-        rows = list(repository.stream_windows(session, bundle.id))
-    rows.sort(key=lambda row: row[0])
-    dimensions = bundle.manifest.music_tower.dimensions
-    parts = [
-        np.array([row[column] for row in rows], np.float32).reshape(-1, dimensions)
-        for column in (1, 2, 3)
-    ]
-    return [row[0] for row in rows], Encodings(*parts)
+def _worth_building(settings: Settings, database: Database, bundle: Bundle) -> bool:
+    """Return whether what changed is too much to be searched beside the present index.
 
-
-def _recall(shelf: Shelf, bundle: Bundle) -> tuple[int, float]:
-    """Compare the engine's own top 10 windows with the true ones, for music and curve queries."""
-    k = min(_VERIFIED_K, len(shelf.encodings))
-    if k == 0:
-        return 0, 1.0
-    weight, scale = bundle.manifest.weight, bundle.manifest.divergence_scale
-    references = bundle.estimator.references
-    queries = Encodings.stack(
-        [
-            shelf.encodings.take(_spread(len(shelf.encodings))),
-            references.take(_spread(len(references))),
-        ]
-    )
-    found = 0
-    for row in range(len(queries)):
-        query = queries.take([row])
-        true = window_scores(shelf, query, weight=weight, divergence_scale=scale)
-        proposed = shelf.index.propose(query, k, weight=weight, divergence_scale=scale).rows[0]
-        # By score, so that of equal windows either may be the tenth.
-        found += int((true[proposed] >= np.sort(true)[-k]).sum())
-    return len(queries), found / (k * len(queries))
-
-
-def _spread(count: int) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, count - 1, min(_VERIFIED_QUERIES, count)).astype(np.intp))
+    Where there is none, or it is another model's or damaged, it is.
+    """
+    try:
+        snapshot = load_snapshot(settings.snapshots_folder, bundle.id)
+        with database.reading() as session:
+            followed = follow(session, snapshot)
+    except StartError:
+        return True
+    changed = followed.tail + followed.dead
+    return changed > max(_BESIDE_WINDOWS, _BESIDE_SHARE * len(snapshot.segment))

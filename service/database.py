@@ -24,6 +24,10 @@ class Database:
     def __init__(self, url: str) -> None:
         migrate(url)
         self._engine = open_engine(url)
+        # One state for the length of a session, as SQLite gives it anyway.
+        self._reading = self._engine
+        if self._engine.dialect.name != "sqlite":
+            self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
         # SQLite: a transaction that reads first and writes later fails at once when another one
         # wrote in between; taking the write lock at the start waits for it instead.
         self._writing = self._engine.execution_options(sqlite_begin="IMMEDIATE")
@@ -31,7 +35,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session that sees one state of the database."""
-        with Session(self._engine, expire_on_commit=False) as session:
+        with Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager

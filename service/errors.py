@@ -11,6 +11,8 @@
     ├── BodyTooLargeError        413
     ├── BodyTooSlowError         408
     ├── UnsupportedBodyError     415
+    ├── IndexDamagedError        503
+    ├── IndexUnreachableError    503
     └── OverloadedError          503
 
     StartError                   never reaches HTTP: one line for whoever starts the service
@@ -167,6 +169,26 @@ class UnsupportedBodyError(ServiceError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class IndexDamagedError(ServiceError):
+    """A file of the search index is not as it was written; found while serving."""
+
+    status = 503
+    code = "index_damaged"
+
+    def __init__(self) -> None:
+        super().__init__("a file of the search index is damaged: build the index again")
+
+
+class IndexUnreachableError(ServiceError):
+    """The search engine that holds the index runs elsewhere and does not answer."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("the search engine does not answer: try again in a moment")
 
 
 class OverloadedError(ServiceError):

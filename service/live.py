@@ -7,7 +7,8 @@ import logging
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,7 +27,8 @@ from service.errors import (
     TrackNotFoundError,
     TrackNotIndexedError,
 )
-from service.index.snapshot import current_id, load_snapshot, windows_fingerprint
+from service.following import follow
+from service.index.snapshot import current_id, load_snapshot
 from service.listening import EmotionAnswer, hear
 from service.repository import Position
 from service.retrieval import Answer, Emotion, EmotionShelf, Limits, Searcher
@@ -69,6 +71,7 @@ class LiveService:
         self.database = Database(settings.database)
         self._changing = threading.Lock()
         self._last_refusal = ""
+        self.damaged: Path | None = None
         self._searcher = self._load()
 
     @property
@@ -188,28 +191,53 @@ class LiveService:
             self._searcher = self._searcher.with_emotion(emotion)
         return emotion
 
-    # Keeping up with other processes
+    def delete_track(self, track_id: str) -> None:
+        """Take a track out of the catalogue: for good, and found no more, once this returns.
+
+        The file of the recording stays where it is.
+
+        Raises:
+            TrackNotFoundError: there is none of this id.
+        """
+        if not _ID.fullmatch(track_id):
+            raise TrackNotFoundError(track_id)
+        with self.database.writing() as session:
+            if not repository.delete_track(session, track_id):
+                raise TrackNotFoundError(track_id)
+        self.refresh()
+
+    # Keeping up with the database and with other processes
 
     def refresh(self) -> bool:
-        """Take over a newer search index where another process has built one.
+        """Take over what changed: tracks in the database, or a newer search index.
 
-        One that cannot be used is logged, once, and the present state stays. Returns whether the
-        state changed.
+        An index that cannot be used is logged, once, and the present one stays. Returns whether
+        the state changed.
         """
-        if current_id(self.settings.snapshots_folder) == self._searcher.snapshot.id:
-            return False
         with self._changing:
-            try:
-                searcher = self._load(self._searcher.bundle)
-            except StartError as error:
-                if str(error) != self._last_refusal:
-                    logger.error("the new search index is not used: %s", error)
-                self._last_refusal = str(error)
-                return False
-            self._searcher = searcher
+            before = self._searcher
+            if current_id(self.settings.snapshots_folder) != before.snapshot.id:
+                self._take_over_snapshot()
+            self._follow()
+            return self._searcher is not before
+
+    def _take_over_snapshot(self) -> None:
+        try:
+            self._searcher = self._load(self._searcher.bundle)
+        except StartError as error:
+            if str(error) != self._last_refusal:
+                logger.error("the new search index is not used: %s", error)
+            self._last_refusal = str(error)
+        else:
             self._last_refusal = ""
-        logger.info("now searching index %s", searcher.snapshot.id)
-        return True
+            logger.info("now searching index %s", self._searcher.snapshot.id)
+
+    def _follow(self) -> None:
+        with self.database.reading() as session:
+            if repository.last_change(session) == self._searcher.followed.change:
+                return
+            followed = follow(session, self._searcher.snapshot)
+        self._searcher = replace(self._searcher, followed=followed)
 
     def _load(self, loaded: Bundle | None = None) -> Searcher:
         """Load the active state; ``loaded`` is a bundle that need not be loaded again."""
@@ -219,23 +247,13 @@ class LiveService:
             bundle = loaded
         else:
             row, bundle = load_active_bundle(self.settings, self.database)
-        snapshot = load_snapshot(self.settings.snapshots_folder, bundle.id)
-        with self.database.reading() as session:
-            keys = repository.window_keys(session, bundle.id)
-            emotions = [Emotion.of_row(row) for row in repository.emotions(session)]
-            artists = repository.artists(session)
-        if windows_fingerprint(keys) != snapshot.windows_sha256:
-            raise StartError(
-                "the search index does not hold the database's windows: "
-                "build it again with `circumplex index build`"
-            )
-        return Searcher(
-            bundle,
-            row.name,
-            snapshot,
-            EmotionShelf.build(bundle, emotions),
-            {track_id: artist.casefold().strip() for track_id, artist in artists.items()},
+        snapshot = load_snapshot(
+            self.settings.snapshots_folder, bundle.id, device=self.settings.search_device
         )
+        with self.database.reading() as session:
+            followed = follow(session, snapshot)
+            emotions = [Emotion.of_row(row) for row in repository.emotions(session)]
+        return Searcher(bundle, row.name, snapshot, followed, EmotionShelf.build(bundle, emotions))
 
     def _with_tracks(self, answer: Answer) -> TrackAnswer:
         ids = [match.id for match in answer.matches]

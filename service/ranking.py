@@ -1,28 +1,31 @@
-"""The k best owners for a query, exactly: float64 scores by definition, whatever proposed them.
+"""The k best owners for a query: float64 scores by definition, whatever proposed them.
 
 An owner (a track, an emotion) scores by its best (query window, item window) pair. The search index
 proposes candidates for each query window; their pairs are scored in float64 from the stored
-encodings. Every pair that was *not* proposed scores below the last proposal of its query window, up
-to the index's rounding. So as soon as the k-th answer scores above all of those, the answer is the
-one that an exhaustive search gives; until then twice as many candidates are asked for.
+encodings. Where the index searches exhaustively, every pair that was *not* proposed scores below
+the last proposal of its query window, up to the index's rounding: as soon as the k-th answer scores
+above all of those, the answer is the one that an exhaustive search gives; until then four times as
+many candidates are asked for. An approximate index is asked again only for want of answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.similarity import Encodings, composite, standardised
+from service.index.protocol import Admission
 from service.index.shelf import Shelf
 
 Floats64 = NDArray[np.float64]
 
 _PAIRS_AT_ONCE = 1_024
-_LEAST_CANDIDATES = 64
-_CANDIDATES_PER_RESULT = 4
+_LEAST_CANDIDATES = 24
+_CANDIDATES_PER_RESULT = 3
+_MORE_CANDIDATES = 4
 _ERROR_MARGIN = 4.0
 """The index's largest error seen on the candidates, times this, bounds the error elsewhere."""
 
@@ -37,6 +40,20 @@ class Hit:
     score: float
     correlation: float
     kl_divergence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Which owners may be answers.
+
+    ``admissions`` say it of each segment's rows (None: all); ``excluded`` are owners' numbers.
+    At most ``max_per_artist`` tracks of one artist are taken, the best ones; a track whose artist
+    is not known shares it with none.
+    """
+
+    admissions: Sequence[Admission | None]
+    excluded: Collection[int] = field(default=frozenset())
+    max_per_artist: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +75,15 @@ class _Pairs:
             self.divergences[places],
         )
 
-    def joined(self, other: _Pairs) -> _Pairs:
-        return _Pairs(
-            np.concatenate([self.query_rows, other.query_rows]),
-            np.concatenate([self.rows, other.rows]),
-            np.concatenate([self.scores, other.scores]),
-            np.concatenate([self.correlations, other.correlations]),
-            np.concatenate([self.divergences, other.divergences]),
+    @classmethod
+    def joined(cls, parts: Sequence[_Pairs]) -> _Pairs:
+        whole = np.zeros(0, np.int64)
+        none = cls(whole, whole, np.zeros(0), np.zeros(0), np.zeros(0))
+        columns = (
+            np.concatenate([getattr(part, name) for part in (none, *parts)])
+            for name in ("query_rows", "rows", "scores", "correlations", "divergences")
         )
+        return cls(*columns)
 
 
 def rank(
@@ -75,40 +93,65 @@ def rank(
     *,
     weight: float,
     divergence_scale: float,
-    admits: Callable[[str], bool] = lambda _: True,
-    group_of: Callable[[str], str | None] = lambda _: None,
-    max_per_group: int | None = None,
+    choice: Choice | None = None,
     exact: bool = False,
 ) -> list[Hit]:
     """Return the up to ``k`` best owners, best first; equal scores are ordered by id.
 
-    ``admits`` tells of an owner's id whether it may be an answer; of the owners that ``group_of``
-    gives one name, at most ``max_per_group`` are taken, the best ones. ``exact`` scores every pair
-    and asks the index nothing.
+    ``exact`` lets no index approximate.
     """
-    chooser = _Chooser(shelf, k, admits, group_of, max_per_group)
-    count = len(shelf.encodings) if exact else max(_LEAST_CANDIDATES, _CANDIDATES_PER_RESULT * k)
-    while count < len(shelf.encodings):
-        proposals = shelf.index.propose(
-            query, count, weight=weight, divergence_scale=divergence_scale
-        )
-        query_rows = np.repeat(np.arange(len(query)), proposals.rows.shape[1])
-        pairs = _score(shelf, query, query_rows, proposals.rows.ravel(), weight, divergence_scale)
-        error = float(np.abs(proposals.scores.ravel() - pairs.scores).max())
-        horizon = float(proposals.scores[:, -1].max()) + _ERROR_MARGIN * error
-        hits = chooser.choose(_best_of_each_owner(shelf, pairs))
-        if len(hits) == k and hits[-1].score > horizon:
+    choice = choice or Choice(shelf.alive)
+    scales = {"weight": weight, "divergence_scale": divergence_scale}
+    count = max(_LEAST_CANDIDATES, _CANDIDATES_PER_RESULT * k)
+    while True:
+        found = _candidates(shelf, query, count, scales, choice.admissions, exact=exact)
+        hits = _choose(shelf, _best_of_each_owner(shelf, found.pairs), k, choice)
+        if found.everything or (len(hits) == k and hits[-1].score > found.horizon):
             return hits
-        count *= 2
-    return chooser.choose(_exhaustive(shelf, query, weight, divergence_scale))
+        count *= _MORE_CANDIDATES
 
 
-def window_scores(
-    shelf: Shelf, query: Encodings, *, weight: float, divergence_scale: float
-) -> Floats64:
-    """Score one query window (1, D) with every window of a shelf, by the definition: (N,)."""
-    rows = np.arange(len(shelf.encodings))
-    return _score(shelf, query, np.zeros_like(rows), rows, weight, divergence_scale).scores
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Scored candidates; what an exhaustive index left out scores at most ``horizon``.
+
+    ``everything``: nothing was left out.
+    """
+
+    pairs: _Pairs
+    horizon: float
+    everything: bool
+
+
+def _candidates(
+    shelf: Shelf,
+    query: Encodings,
+    count: int,
+    scales: dict[str, float],
+    admissions: Sequence[Admission | None],
+    *,
+    exact: bool,
+) -> _Found:
+    parts: list[_Pairs] = []
+    horizon, everything = -np.inf, True
+    for number, (segment, admission) in enumerate(zip(shelf.segments, admissions, strict=True)):
+        available = len(segment) if admission is None else admission.count
+        if available == 0:
+            continue
+        proposals = segment.index.propose(query, count, **scales, admission=admission, exact=exact)
+        real = proposals.rows >= 0
+        query_rows = np.repeat(np.arange(len(query)), real.sum(axis=1))
+        rows = proposals.rows[real] + shelf.first_rows[number]
+        pairs = _score(shelf, query, query_rows, rows, **scales)
+        parts.append(pairs)
+        if count >= available and proposals.exhaustive:
+            continue
+        everything = False
+        if proposals.exhaustive:
+            error = float(np.abs(proposals.scores[real] - pairs.scores).max(initial=0.0))
+            last = float(proposals.scores[:, -1].max())
+            horizon = max(horizon, last + _ERROR_MARGIN * error)
+    return _Found(_Pairs.joined(parts), horizon, everything)
 
 
 def _score(
@@ -129,7 +172,7 @@ def _score(
     query_mean, query_variance = query.mean.astype(np.float64), query.variance.astype(np.float64)
     for first in range(0, len(rows), _PAIRS_AT_ONCE):
         part = slice(first, first + _PAIRS_AT_ONCE)
-        asked, items = query_rows[part], shelf.encodings.take(rows[part])
+        asked, items = query_rows[part], shelf.take(rows[part])
         correlations[part] = (unit_query[asked] * standardised(items.embedding)).sum(axis=1)
         variance = items.variance.astype(np.float64)
         ratio = query_variance[asked] / variance
@@ -140,65 +183,51 @@ def _score(
 
 
 def _best_of_each_owner(shelf: Shelf, pairs: _Pairs) -> _Pairs:
-    """Keep one pair an owner, its best, ordered by score and then by the owner's id."""
-    owners = shelf.owners[pairs.rows]
+    """Keep one pair an owner, its best, ordered by score and then by the owner's number."""
+    owners = shelf.owners_of(pairs.rows)
     order = np.lexsort((pairs.rows, pairs.query_rows, owners, -pairs.scores))
     _, firsts = np.unique(owners[order], return_index=True)
     return pairs.take(order[np.sort(firsts)])
 
 
-def _exhaustive(shelf: Shelf, query: Encodings, weight: float, divergence_scale: float) -> _Pairs:
-    """Score every pair, a query window at a time, keeping the best of each owner."""
-    rows = np.arange(len(shelf.encodings))
-    nothing, no_scores = np.zeros(0, np.int64), np.zeros(0)
-    best = _Pairs(nothing, nothing, no_scores, no_scores, no_scores)
-    for query_row in range(len(query)):
-        asked = np.full(len(rows), query_row)
-        pairs = _score(shelf, query, asked, rows, weight, divergence_scale)
-        best = _best_of_each_owner(shelf, best.joined(pairs))
-    return best
-
-
-class _Chooser:
-    """Walks ranked owners and takes those that may be answers."""
-
-    def __init__(
-        self,
-        shelf: Shelf,
-        k: int,
-        admits: Callable[[str], bool],
-        group_of: Callable[[str], str | None],
-        max_per_group: int | None,
-    ) -> None:
-        self._shelf = shelf
-        self._k = k
-        self._admits = admits
-        self._group_of = group_of
-        self._max_per_group = max_per_group
-
-    def choose(self, ranked: _Pairs) -> list[Hit]:
-        """Take the first k of one-pair-an-owner ``ranked`` that are admitted."""
-        taken: dict[str, int] = {}
-        hits: list[Hit] = []
-        for place, row in enumerate(ranked.rows.tolist()):
-            if len(hits) == self._k:
-                break
-            owner_id = self._shelf.owner_ids[self._shelf.owners[row]]
-            if not self._admits(owner_id):
+def _choose(shelf: Shelf, ranked: _Pairs, k: int, choice: Choice) -> list[Hit]:
+    """Take the first k of one-pair-an-owner ``ranked`` that may be answers."""
+    taken: dict[str, int] = {}
+    hits: list[Hit] = []
+    owners = shelf.owners_of(ranked.rows)
+    for place in _by_score_then_id(shelf, ranked.scores, owners):
+        if len(hits) == k:
+            break
+        owner = int(owners[place])
+        if owner in choice.excluded:
+            continue
+        if choice.max_per_artist is not None and (artist := shelf.artist_of(owner)) is not None:
+            if taken.get(artist, 0) >= choice.max_per_artist:
                 continue
-            group = self._group_of(owner_id)
-            if group is not None and self._max_per_group is not None:
-                if taken.get(group, 0) >= self._max_per_group:
-                    continue
-                taken[group] = taken.get(group, 0) + 1
-            hits.append(
-                Hit(
-                    owner_id,
-                    row,
-                    int(ranked.query_rows[place]),
-                    float(ranked.scores[place]),
-                    float(ranked.correlations[place]),
-                    float(ranked.divergences[place]),
-                )
+            taken[artist] = taken.get(artist, 0) + 1
+        hits.append(
+            Hit(
+                shelf.owner_id(owner),
+                int(ranked.rows[place]),
+                int(ranked.query_rows[place]),
+                float(ranked.scores[place]),
+                float(ranked.correlations[place]),
+                float(ranked.divergences[place]),
             )
-        return hits
+        )
+    return hits
+
+
+def _by_score_then_id(shelf: Shelf, scores: Floats64, owners: NDArray[np.int64]) -> Iterator[int]:
+    """Yield places of ``scores``, which fall, with equal ones in the order of owners' ids.
+
+    Within a segment numbers are in the order of ids already.
+    """
+    if len(shelf.segments) == 1:
+        yield from range(len(scores))
+        return
+    first = 0
+    while first < len(scores):
+        last = int(np.searchsorted(-scores, -scores[first], side="right"))
+        yield from sorted(range(first, last), key=lambda place: shelf.owner_id(int(owners[place])))
+        first = last

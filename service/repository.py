@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from service.tables import BundleRow, EmotionRow, TrackRow, WindowKey, WindowRow
+from service.tables import (
+    BundleRow,
+    ChangeRow,
+    EmotionRow,
+    TrackRow,
+    TrackTagRow,
+    WindowKey,
+    WindowRow,
+)
 
 _ROWS_AT_ONCE = 1_000
+_IDS_AT_ONCE = 500  # databases limit the parameters of a statement
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,15 @@ class KnownTrack:
     id: str
     path: str
     encoded: bool
+
+
+@dataclass(frozen=True)
+class TraitRow:
+    """What searches may filter a track by; its tags are in a table of their own."""
+
+    track_id: str
+    artist: str | None
+    bpm: float | None
 
 
 def now() -> datetime:
@@ -90,10 +108,32 @@ def page_of_tracks(session: Session, after: Position | None, limit: int) -> Sequ
     return session.scalars(query).all()
 
 
-def artists(session: Session) -> dict[str, str]:
-    """Return the artist of every track that names one, by track id."""
-    rows = session.execute(select(TrackRow.id, TrackRow.artist).where(TrackRow.artist.is_not(None)))
-    return {track_id: artist for track_id, artist in rows if artist}
+def delete_track(session: Session, track_id: str) -> bool:
+    """Delete a track with its windows and tags; returns whether there was one."""
+    found = session.execute(delete(TrackRow).where(TrackRow.id == track_id))
+    return bool(found.rowcount)  # type: ignore[attr-defined]
+
+
+def stream_traits(session: Session, track_ids: Sequence[str] | None = None) -> Iterator[TraitRow]:
+    """Yield what searches may filter by, of every track or of some, in any order."""
+    asked = select(TrackRow.id, TrackRow.artist, TrackRow.bpm).execution_options(
+        yield_per=_ROWS_AT_ONCE
+    )
+    for part in _parts(track_ids):
+        rows = asked if part is None else asked.where(TrackRow.id.in_(part))
+        for track_id, artist, bpm in session.execute(rows):
+            yield TraitRow(track_id, artist, bpm)
+
+
+def stream_tags(
+    session: Session, track_ids: Sequence[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield (track id, tag) of every track or of some, in any order."""
+    asked = select(TrackTagRow.track_id, TrackTagRow.tag).execution_options(yield_per=_ROWS_AT_ONCE)
+    for part in _parts(track_ids):
+        rows = asked if part is None else asked.where(TrackTagRow.track_id.in_(part))
+        for row in session.execute(rows):
+            yield row.track_id, row.tag
 
 
 def known_tracks(session: Session, bundle_id: str) -> dict[str, KnownTrack]:
@@ -126,20 +166,21 @@ def windows_of_track(session: Session, track_id: str, bundle_id: str) -> Sequenc
     ).all()
 
 
-def window_keys(session: Session, bundle_id: str) -> list[WindowKey]:
-    """Return which windows a bundle has encoded, ordered by track id and position."""
-    rows = session.execute(
-        select(WindowRow.track_id, WindowRow.position, WindowRow.start_s, WindowRow.end_s).where(
-            WindowRow.bundle_id == bundle_id
-        )
-    )
-    # Sorted here: databases disagree about the order of text.
-    return sorted((track_id, position, start, end) for track_id, position, start, end in rows)
+def count_windows(session: Session, bundle_id: str) -> int:
+    """Return how many windows a bundle has encoded."""
+    query = select(func.count()).select_from(WindowRow).where(WindowRow.bundle_id == bundle_id)
+    return session.scalar(query) or 0
 
 
-def stream_windows(session: Session, bundle_id: str) -> Iterator[tuple[WindowKey, Any, Any, Any]]:
-    """Yield every window of a bundle with its embedding, mean and variance, in any order."""
-    rows = session.execute(
+def stream_windows(
+    session: Session, bundle_id: str, track_ids: Sequence[str] | None = None
+) -> Iterator[tuple[WindowKey, Any, Any, Any]]:
+    """Yield windows of a bundle with embedding, mean and variance, of every track or of some.
+
+    They come ordered by track id, as the database orders text, and position; of some tracks, in
+    several such runs.
+    """
+    asked = (
         select(
             WindowRow.track_id,
             WindowRow.position,
@@ -153,8 +194,47 @@ def stream_windows(session: Session, bundle_id: str) -> Iterator[tuple[WindowKey
         .order_by(WindowRow.track_id, WindowRow.position)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
-    for track_id, position, start_s, end_s, embedding, mean, variance in rows:
-        yield (track_id, position, start_s, end_s), embedding, mean, variance
+    for part in _parts(track_ids):
+        rows = asked if part is None else asked.where(WindowRow.track_id.in_(part))
+        for track_id, position, start_s, end_s, embedding, mean, variance in session.execute(rows):
+            yield (track_id, position, start_s, end_s), embedding, mean, variance
+
+
+def _parts(track_ids: Sequence[str] | None) -> Iterator[Sequence[str] | None]:
+    """Cut ids into parts that a statement can take; None, for all of them, stays whole."""
+    if track_ids is None:
+        yield None
+        return
+    for first in range(0, len(track_ids), _IDS_AT_ONCE):
+        yield track_ids[first : first + _IDS_AT_ONCE]
+
+
+# Changes
+
+
+def last_change(session: Session) -> int:
+    """Return the number of the last change, 0 where there was none."""
+    return session.scalar(select(func.max(ChangeRow.number))) or 0
+
+
+def changed_tracks(session: Session, bundle_id: str, after: int) -> list[str]:
+    """Return the tracks that changed after a number, as one bundle's searches see them, sorted."""
+    concerned = or_(ChangeRow.bundle_id.is_(None), ChangeRow.bundle_id == bundle_id)
+    asked = select(ChangeRow.track_id).where(ChangeRow.number > after, concerned).distinct()
+    return sorted(session.scalars(asked))
+
+
+def knows_change(session: Session, number: int) -> bool:
+    """Return whether the journal still reaches back to a change (0: to the very beginning)."""
+    if number == 0:
+        first = session.scalar(select(func.min(ChangeRow.number)))
+        return first is None or first == 1
+    return session.get(ChangeRow, number) is not None
+
+
+def forget_changes(session: Session, before: int) -> None:
+    """Drop the changes below a number, which no search index needs any more."""
+    session.execute(delete(ChangeRow).where(ChangeRow.number < before))
 
 
 # Emotions

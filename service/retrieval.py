@@ -7,8 +7,9 @@ emotions. A new one replaces it whole; who holds the old one finishes with the o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -20,10 +21,13 @@ from models.estimate import Estimate
 from models.similarity import Encodings
 from service.emotions import curve_of
 from service.errors import TrackNotIndexedError
-from service.index.flat import FlatIndex
+from service.filtering import Filters
+from service.following import Followed
+from service.index.segment import segment_in_memory
 from service.index.shelf import Shelf
 from service.index.snapshot import Snapshot
-from service.ranking import Hit, rank
+from service.index.traits import TrackFilter
+from service.ranking import Choice, Hit, rank
 from service.tables import EmotionRow
 
 
@@ -83,6 +87,7 @@ class Limits:
 
     k: int = 10
     weight: float | None = None
+    filter: TrackFilter | None = None
     exclude: Collection[str] = ()
     max_per_artist: int | None = None
     exact: bool = False
@@ -110,7 +115,7 @@ class EmotionShelf:
     def having(self, emotion: Emotion, bundle: Bundle) -> EmotionShelf:
         """Return a shelf that holds one emotion more."""
         blocks = [
-            (known, self.shelf.encodings.take(self.shelf.rows_of(known.id)))
+            (known, self.shelf.take(self.shelf.rows_of(known.id)))
             for known in self.emotions.values()
         ]
         blocks.append((emotion, bundle.encode_curve_windows(emotion.curve.windows())))
@@ -120,38 +125,43 @@ class EmotionShelf:
     def _of_blocks(
         cls, blocks: Sequence[tuple[Emotion, Encodings]], bundle: Bundle
     ) -> EmotionShelf:
-        blocks = sorted(blocks, key=lambda block: block[0].id)
-        dimensions = bundle.manifest.emotion_tower.dimensions
-        empty = np.zeros((0, dimensions), np.float32)
-        encodings = Encodings.stack(
-            [Encodings(empty, empty, empty), *(block[1] for block in blocks)]
+        segment = segment_in_memory(
+            (
+                (
+                    (emotion.id, position, window.start_s, window.end_s),
+                    encodings.embedding[position],
+                    encodings.mean[position],
+                    encodings.variance[position],
+                )
+                for emotion, encodings in blocks
+                for position, window in enumerate(emotion.curve.windows())
+            ),
+            bundle.manifest.emotion_tower.dimensions,
         )
-        windows = [window for emotion, _ in blocks for window in emotion.curve.windows()]
-        shift = encodings.mean.mean(axis=0, dtype=np.float64) if blocks else np.zeros(dimensions)
-        shelf = Shelf(
-            FlatIndex.build(encodings, shift),
-            encodings,
-            np.repeat(np.arange(len(blocks)), [len(block[1]) for block in blocks]).astype(np.int32),
-            [emotion.id for emotion, _ in blocks],
-            np.array([window.start_s for window in windows]),
-            np.array([window.end_s for window in windows]),
-        )
-        return cls({emotion.id: emotion for emotion, _ in blocks}, shelf)
+        return cls({emotion.id: emotion for emotion, _ in blocks}, Shelf.of(segment))
 
 
 @dataclass(frozen=True, eq=False)
 class Searcher:
     """One state of the service, immutable: see the module's text.
 
-    ``artists`` maps a track's id to its artist, as compared by ``max_per_artist``; a track whose
-    artist is not known shares it with none.
+    ``followed`` is the snapshot's shelf with what changed since it was made.
     """
 
     bundle: Bundle
     bundle_name: str
     snapshot: Snapshot
+    followed: Followed
     emotions: EmotionShelf
-    artists: Mapping[str, str]
+
+    @property
+    def tracks(self) -> Shelf:
+        """The windows of all tracks."""
+        return self.followed.shelf
+
+    @cached_property
+    def _filters(self) -> Filters:
+        return Filters(self.tracks)
 
     def with_emotion(self, emotion: Emotion) -> Searcher:
         """Return a state in which one emotion more can be found."""
@@ -172,12 +182,11 @@ class Searcher:
             TrackNotIndexedError: it is not.
         """
         started_s = time.perf_counter()
-        shelf = self.snapshot.shelf
-        rows = shelf.rows_of(track_id)
+        rows = self.tracks.rows_of(track_id)
         if len(rows) == 0:
             raise TrackNotIndexedError(track_id)
-        spans = [Span(float(shelf.starts_s[row]), float(shelf.ends_s[row])) for row in rows]
-        query = shelf.encodings.take(rows)
+        spans = [Span(*self.tracks.span_s(row)) for row in rows.tolist()]
+        query = self.tracks.take(rows)
         return self._tracks(query, spans, "m2m", limits, {*limits.exclude, track_id}, started_s)
 
     def hear(self, recording: Recording) -> EncodedRecording:
@@ -188,7 +197,7 @@ class Searcher:
         """M2E: rank emotions for an encoded recording."""
         started_s = time.perf_counter()
         spans = [Span(*pair) for pair in zip(heard.starts_s, heard.ends_s, strict=True)]
-        hits = self._rank(self.emotions.shelf, heard.encodings, limits, lambda _: True)
+        hits = self._rank(self.emotions.shelf, heard.encodings, limits)
         return self._answer(hits, self.emotions.shelf, spans, "m2e", limits, started_s)
 
     def estimate(
@@ -206,13 +215,12 @@ class Searcher:
         excluded: Collection[str],
         started_s: float,
     ) -> Answer:
-        excluded = frozenset(excluded)
-        shelf = self.snapshot.shelf
-        hits = self._rank(shelf, query, limits, lambda track_id: track_id not in excluded)
-        return self._answer(hits, shelf, spans, direction, limits, started_s)
+        choice = self._filters.choice(limits.filter, excluded, limits.max_per_artist)
+        hits = self._rank(self.tracks, query, limits, choice)
+        return self._answer(hits, self.tracks, spans, direction, limits, started_s)
 
     def _rank(
-        self, shelf: Shelf, query: Encodings, limits: Limits, admits: Callable[[str], bool]
+        self, shelf: Shelf, query: Encodings, limits: Limits, choice: Choice | None = None
     ) -> list[Hit]:
         return rank(
             shelf,
@@ -220,9 +228,7 @@ class Searcher:
             limits.k,
             weight=self._weight(limits),
             divergence_scale=self.bundle.manifest.divergence_scale,
-            admits=admits,
-            group_of=self.artists.get,
-            max_per_group=limits.max_per_artist,
+            choice=choice,
             exact=limits.exact,
         )
 
@@ -246,7 +252,7 @@ class Searcher:
             Match(
                 place,
                 hit.owner_id,
-                Span(float(shelf.starts_s[hit.row]), float(shelf.ends_s[hit.row])),
+                Span(*shelf.span_s(hit.row)),
                 spans[hit.query_row],
                 hit.score,
                 hit.correlation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,6 +45,42 @@ class Settings(BaseSettings):
         32,
         ge=0,
         description="Searches and encodings that may wait; one more is answered with 503",
+    )
+
+    tempo: bool = Field(
+        False,
+        description="Whether ingest finds the tempo of recordings, also of known ones",
+    )
+    index_precision: Literal["single", "half"] = Field(
+        "single",
+        description="How an index keeps encodings: single for scores to the last digit, half for "
+        "a third of the disk and scores to about three digits",
+    )
+    search_device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Where exhaustive searches run; auto takes a GPU that the vectors fit into",
+    )
+    milvus_uri: str = Field(
+        "",
+        description="Where Milvus holds the index's sketches: the URL of a server, or a path ending "
+        "in .db for milvus-lite; empty: FAISS, in this process",
+    )
+    milvus_token: str = Field(
+        "",
+        repr=False,
+        description="What Milvus knows this service by: user:password, or an API key",
+    )
+    compact_after: int = Field(
+        10_000,
+        ge=0,
+        description="So many windows, new or gone since the index was built, let a server build it "
+        "anew in the background; 0: never",
+    )
+    recall_every_s: float = Field(
+        3_600.0,
+        ge=0,
+        description="How often a server compares its answers with an exhaustive search, for "
+        "/metrics; 0: never",
     )
 
     @property

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Dialect,
     Float,
     ForeignKey,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -89,7 +90,10 @@ class BundleRow(Base):
 
 
 class TrackRow(Base):
-    """A recording of the catalogue; ``path`` is where its file was last seen."""
+    """A recording of the catalogue; ``path`` is where its file was last seen.
+
+    ``bpm`` is its tempo in beats a minute, None where it was not measured or has none.
+    """
 
     __tablename__ = "tracks"
 
@@ -104,9 +108,42 @@ class TrackRow(Base):
     channels: Mapped[int]
     format: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+    bpm: Mapped[float | None] = mapped_column(Float(53))
     added_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
-    windows: Mapped[list[WindowRow]] = relationship(cascade="all, delete-orphan")
+    windows: Mapped[list[WindowRow]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True
+    )
+    tags: Mapped[list[TrackTagRow]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True
+    )
+
+
+class TrackTagRow(Base):
+    """One word that a track is tagged with, in lower case."""
+
+    __tablename__ = "track_tags"
+
+    track_id: Mapped[str] = mapped_column(
+        ForeignKey("tracks.id", ondelete="CASCADE"), primary_key=True
+    )
+    tag: Mapped[str] = mapped_column(String(100), primary_key=True)
+
+
+class ChangeRow(Base):
+    """Something about a track changed, or its windows of one bundle; written by triggers only.
+
+    Numbers grow with every change and are never used again.
+    """
+
+    __tablename__ = "changes"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer(), "sqlite"), primary_key=True
+    )
+    track_id: Mapped[str] = mapped_column(String(64))
+    bundle_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class WindowRow(Base):

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.metrics import REQUEST_SECONDS
 from service.errors import (
     PROBLEM_MEDIA_TYPE,
     BodyTooLargeError,
@@ -59,12 +60,16 @@ class EdgeMiddleware:
             logger.exception("request %s failed", request_id)
             await answer.refuse(500, "something went wrong inside: tell us the request_id")
         finally:
+            took_s = time.perf_counter() - started_s
+            # By the route's pattern: paths with ids would be a series each.
+            path = getattr(scope.get("route"), "path", "other")
+            REQUEST_SECONDS.labels(scope["method"], path, str(answer.status)).observe(took_s)
             logger.info(
                 "%s %s %s %.1f ms %s",
                 scope["method"],
                 quote(scope["path"]),
                 answer.note or answer.status,
-                (time.perf_counter() - started_s) * 1_000,
+                took_s * 1_000,
                 request_id,
             )
 

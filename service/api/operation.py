@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 
 from service.api.rendering import json_response
 from service.api.state import Live
+from service.errors import IndexDamagedError
 from service.schemas.answers import ReadyOut, StatusOut
 
 router = APIRouter(tags=["operation"])
@@ -20,6 +21,8 @@ async def livez() -> StatusOut:
 @router.get("/readyz", response_model=ReadyOut)
 def readyz(live: Live) -> Response:
     """Tell that searches can be answered; asks the database."""
+    if live.damaged is not None:
+        raise IndexDamagedError
     searcher = live.searcher
     _, tracks = live.page_of_tracks(None, 1)
     return json_response(

@@ -45,7 +45,12 @@ async def search_tracks(
 
     def work() -> Response:
         limits = Limits(
-            body.k, body.weight, frozenset(body.exclude_tracks), body.max_per_artist, body.exact
+            body.k,
+            body.weight,
+            body.filter.to_filter() if body.filter is not None else None,
+            frozenset(body.exclude_tracks),
+            body.max_per_artist,
+            body.exact,
         )
         return json_response(tracks_answer(live.search_tracks(body.to_curve(), limits)))
 

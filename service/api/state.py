@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from service.batching import Batcher
 from service.errors import OverloadedError
 from service.live import LiveService
+from service.upkeep import Upkeep
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -101,6 +102,7 @@ class State(TypedDict):
     live: LiveService
     gate: Gate
     batcher: Batcher
+    upkeep: Upkeep
 
 
 def _live(request: Request) -> LiveService:
@@ -118,6 +120,12 @@ def _gate(request: Request) -> Gate:
     return gate
 
 
+def _upkeep(request: Request) -> Upkeep:
+    upkeep: Upkeep = request.state.upkeep
+    return upkeep
+
+
 Live = Annotated[LiveService, Depends(_live)]
 SearchGate = Annotated[Gate, Depends(_gate)]
 SharedNetwork = Annotated[Batcher, Depends(_batcher)]
+Watching = Annotated[Upkeep, Depends(_upkeep)]

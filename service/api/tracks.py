@@ -49,6 +49,13 @@ def get_track(track_id: str, live: Live) -> Response:
     return json_response(track_out(live.track(track_id)))
 
 
+@router.delete("/{track_id}", status_code=204)
+def delete_track(track_id: str, live: Live) -> Response:
+    """Take a track out of the catalogue; the file of the recording stays where it is."""
+    live.delete_track(track_id)
+    return Response(status_code=204)
+
+
 @router.head("/{track_id}/audio", include_in_schema=False)
 @router.get("/{track_id}/audio", response_class=FileResponse, responses=_AUDIO)
 def get_audio(track_id: str, live: Live) -> FileResponse:

@@ -1,9 +1,9 @@
 """Snapshots: immutable, checksummed search indexes on disk, and the pointer to the current one.
 
-A snapshot is a folder in ``<home>/snapshots``: the FAISS index, the encodings as float32 ``.npy``
-(mapped into memory, not read), the table of windows, the track ids, and ``manifest.json``. It is
-written under another name and renamed once it is complete; then the file ``current``, which names
-it, is replaced. A reader therefore finds the old one or the new one and nothing between.
+A snapshot is a folder in ``<home>/snapshots`` with the files of a segment (service.index.building)
+and ``manifest.json``; they are mapped into memory, not read. It is written under another name and
+renamed once it is complete; then the file ``current``, which names it, is replaced. A reader
+therefore finds the old one or the new one and nothing between.
 """
 
 from __future__ import annotations
@@ -15,63 +15,91 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.checksum import file_sha256
-from models.similarity import Encodings
 from service.errors import StartError
-from service.index.flat import FlatIndex
-from service.index.shelf import Shelf
-from service.tables import WindowKey
+from service.index.building import (
+    Examiners,
+    Precision,
+    WindowStream,
+    write_index,
+    write_traits,
+    write_windows,
+)
+from service.index.milvus import MilvusStore
+from service.index.segment import open_segment
+from service.index.shelf import Segment, id_array
+from service.index.traits import Traits
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 POINTER = "current"
 _ADVICE = "build it again with `circumplex index build`"
 _NAME = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{12}")
-_WINDOW_TYPE = np.dtype([("track", "<i4"), ("start_s", "<f8"), ("end_s", "<f8")])
-_INDEX, _WINDOWS, _TRACKS, _MANIFEST = "index.faiss", "windows.npy", "tracks.json", "manifest.json"
-_ENCODINGS = ("embedding", "mean", "variance")
+_MANIFEST = "manifest.json"
+_CHECKED_AT_START_BYTES = 1 << 30
+"""A file as small as this is hashed at the start; of a larger one the size is compared then, and
+its content by :func:`damaged_file`, which a running service calls in the background."""
+
+
+@dataclass(frozen=True, eq=False)
+class SnapshotSource:
+    """What a snapshot is made from: ``count`` windows that stream by, and their tracks' traits.
+
+    ``change`` is the number of the last change in the database that the stream has in it.
+    ``traits`` yields (track id, artist, bpm), ``tags`` (track id, tag).
+    """
+
+    bundle_id: str
+    change: int
+    count: int
+    dimensions: int
+    windows: WindowStream
+    traits: Iterator[tuple[str, str | None, float | None]]
+    tags: Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A loaded snapshot: what it is called, which bundle made it, which windows it holds."""
+    """A loaded snapshot: what it is called, which bundle made it, which windows it holds.
+
+    ``measured`` is what its building found out about it (service.index.building.write_index).
+    """
 
     id: str
     bundle_id: str
-    windows_sha256: str
-    shelf: Shelf
-
-
-def windows_fingerprint(keys: Sequence[WindowKey]) -> str:
-    """Return a hash of which windows there are; ``keys`` are sorted."""
-    digest = hashlib.sha256()
-    for track_id, position, start_s, end_s in keys:
-        digest.update(f"{track_id}\t{position}\t{start_s!r}\t{end_s!r}\n".encode())
-    return digest.hexdigest()
+    change: int
+    folder: Path
+    segment: Segment
+    measured: dict[str, Any]
 
 
 def write_snapshot(
-    folder: Path, bundle_id: str, keys: Sequence[WindowKey], encodings: Encodings
+    folder: Path,
+    source: SnapshotSource,
+    examiners: Examiners,
+    precision: Precision,
+    store: MilvusStore | None = None,
 ) -> str:
-    """Write a snapshot of windows (sorted ``keys``, one encoding each) and point to it.
+    """Write a snapshot, fill ``store`` with it, and point to it; returns its id.
 
-    Returns its id. The one that was current before is kept, older ones are dropped.
+    The one that was current before is kept, older ones are dropped.
+
+    Raises:
+        StartError: another process is building one, the windows change meanwhile, or ``store``
+            cannot be filled.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder))
         try:
-            manifest = _write_files(partial, bundle_id, keys, encodings)
-            digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+            manifest = _write_files(partial, source, examiners, precision)
+            digest = _digest(manifest)
             snapshot_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{digest[:12]}"
             text = json.dumps({"id": snapshot_id, **manifest}, indent=1, sort_keys=True)
             (partial / _MANIFEST).write_text(text + "\n")
@@ -83,9 +111,12 @@ def write_snapshot(
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+        if store is not None:
+            segment = open_segment(folder / snapshot_id, manifest["measured"], "cpu")
+            store.fill(snapshot_id, segment)
         previous = current_id(folder)
         _point_to(folder, snapshot_id)
-        _drop_all_but(folder, {snapshot_id, previous})
+        _drop_all_but(folder, {snapshot_id, previous}, store)
     return snapshot_id
 
 
@@ -97,11 +128,15 @@ def current_id(folder: Path) -> str | None:
         return None
 
 
-def load_snapshot(folder: Path, bundle_id: str) -> Snapshot:
-    """Load the current snapshot after checking every byte of it.
+def load_snapshot(
+    folder: Path, bundle_id: str, *, device: str = "cpu", store: MilvusStore | None = None
+) -> Snapshot:
+    """Load the current snapshot after checking it; ``device`` as the setting ``search_device``.
+
+    With ``store``, its sketches are searched there.
 
     Raises:
-        StartError: there is none, it is damaged, or another bundle made it.
+        StartError: there is none, it is damaged, another bundle made it, or ``store`` lacks it.
     """
     snapshot_id = current_id(folder)
     if snapshot_id is None:
@@ -115,44 +150,48 @@ def load_snapshot(folder: Path, bundle_id: str) -> Snapshot:
             f"the search index was built with the model {manifest['bundle_id'][:12]}, the active "
             f"one is {bundle_id[:12]}: {_ADVICE}"
         )
-    arrays = {name: np.load(home / f"{name}.npy", mmap_mode="r") for name in _ENCODINGS}
-    table = np.load(home / _WINDOWS)
-    shelf = Shelf(
-        FlatIndex.load(home / _INDEX, np.array(manifest["shift"])),
-        Encodings(**arrays),
-        table["track"],
-        json.loads((home / _TRACKS).read_text()),
-        table["start_s"],
-        table["end_s"],
-    )
-    return Snapshot(snapshot_id, bundle_id, manifest["windows_sha256"], shelf)
+    segment = open_segment(home, manifest["measured"], device, store)
+    return Snapshot(snapshot_id, bundle_id, manifest["change"], home, segment, manifest["measured"])
+
+
+def damaged_file(snapshot: Snapshot) -> Path | None:
+    """Read every byte of a snapshot; returns the first file that is not as it was written."""
+    files: dict[str, Any] = json.loads((snapshot.folder / _MANIFEST).read_text())["files"]
+    for name, recorded in files.items():
+        if not _is_whole(snapshot.folder / name, recorded, every_byte=True):
+            return snapshot.folder / name
+    return None
+
+
+def changes_needed(folder: Path) -> int | None:
+    """Return the least change that a snapshot on disk was made after, None where there is none.
+
+    The journal must reach back to it.
+    """
+    numbers = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _NAME.fullmatch(path.name) and (path / _MANIFEST).is_file():
+            numbers.append(int(json.loads((path / _MANIFEST).read_text()).get("change", 0)))
+    return min(numbers, default=None)
 
 
 def _write_files(
-    partial: Path, bundle_id: str, keys: Sequence[WindowKey], encodings: Encodings
+    partial: Path, source: SnapshotSource, examiners: Examiners, precision: Precision
 ) -> dict[str, Any]:
-    track_ids = sorted({track_id for track_id, *_ in keys})
-    numbers = {track_id: number for number, track_id in enumerate(track_ids)}
-    table = np.array([(numbers[key[0]], key[2], key[3]) for key in keys], _WINDOW_TYPE)
-    shift: NDArray[np.float64] = (
-        encodings.mean.mean(axis=0, dtype=np.float64)
-        if len(encodings)
-        else np.zeros(encodings.dimensions)
-    )
-    FlatIndex.build(encodings, shift).save(partial / _INDEX)
-    for name in _ENCODINGS:
-        np.save(partial / f"{name}.npy", np.asarray(getattr(encodings, name), "<f4"))
-    np.save(partial / _WINDOWS, table)
-    (partial / _TRACKS).write_text(json.dumps(track_ids) + "\n")
+    ids = write_windows(partial, source.windows, source.count, source.dimensions)
+    write_traits(partial, Traits.of(id_array(ids), source.traits, source.tags))
+    measured = write_index(partial, examiners, precision)
     return {
         "format": SNAPSHOT_FORMAT,
-        "code_format": FlatIndex.code_format,
-        "bundle_id": bundle_id,
-        "count": len(keys),
-        "tracks": len(track_ids),
-        "shift": shift.tolist(),
-        "windows_sha256": windows_fingerprint(keys),
-        "files": {path.name: file_sha256(path) for path in sorted(partial.iterdir())},
+        "bundle_id": source.bundle_id,
+        "change": source.change,
+        "count": source.count,
+        "tracks": len(ids),
+        "measured": measured,
+        "files": {
+            path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            for path in sorted(partial.iterdir())
+        },
     }
 
 
@@ -162,16 +201,26 @@ def _verified_manifest(home: Path, snapshot_id: str) -> dict[str, Any]:
         written_id, files = fields.pop("id"), dict(fields["files"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StartError(f"{home / _MANIFEST} is missing or damaged: {_ADVICE}") from error
-    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    digest = _digest(fields)
     if written_id != snapshot_id or not snapshot_id.endswith(digest[:12]):
         raise StartError(f"{home / _MANIFEST} does not match its own checksum: {_ADVICE}")
-    if (fields["format"], fields["code_format"]) != (SNAPSHOT_FORMAT, FlatIndex.code_format):
+    if fields["format"] != SNAPSHOT_FORMAT:
         raise StartError(f"{home} was made by another version of Circumplex: {_ADVICE}")
-    for name, sha256 in files.items():
-        path = home / name
-        if not path.is_file() or file_sha256(path) != sha256:
-            raise StartError(f"{path} is missing or does not match its checksum: {_ADVICE}")
+    for name, recorded in files.items():
+        small = recorded["bytes"] <= _CHECKED_AT_START_BYTES
+        if not _is_whole(home / name, recorded, every_byte=small):
+            raise StartError(f"{home / name} is missing or does not match its checksum: {_ADVICE}")
     return fields
+
+
+def _is_whole(path: Path, recorded: dict[str, Any], *, every_byte: bool) -> bool:
+    if not path.is_file() or path.stat().st_size != recorded["bytes"]:
+        return False
+    return not every_byte or file_sha256(path) == recorded["sha256"]
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
@@ -190,11 +239,13 @@ def _point_to(folder: Path, snapshot_id: str) -> None:
     _flush(folder)
 
 
-def _drop_all_but(folder: Path, kept: set[str | None]) -> None:
+def _drop_all_but(folder: Path, kept: set[str | None], store: MilvusStore | None) -> None:
     """Remove other snapshots, and what a killed writer left; a reader keeps what it has mapped."""
     for path in folder.iterdir():
         stale = _NAME.fullmatch(path.name) or path.name.startswith("partial-")
         if path.is_dir() and stale and path.name not in kept:
+            if store is not None and _NAME.fullmatch(path.name):
+                store.drop([path.name])
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -192,6 +193,7 @@ def _connected(address: str) -> Iterator[Any]:
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # where Ray tells of lost machines; stdout is for results
+            yield ray
     finally:
         ray.shutdown()

@@ -20,9 +20,11 @@ from models.curve import (
 )
 from models.moods import MOOD_ANGLES_DEG, mood_curves
 from service.errors import FieldError, InvalidRequestError
+from service.index.traits import TrackFilter
 
 LARGEST_K = 100
 _MOST_EXCLUDED = 10_000
+_MOST_NAMES = 1_000
 _LONGEST_LABEL = 200
 _POINTS: JsonDict = {"minItems": 1, "maxItems": CURVE_MAX_POINTS}
 
@@ -95,6 +97,35 @@ class PointIn(_Request):
             raise InvalidRequestError([found], code="invalid_curve") from error
 
 
+class FilterIn(_Request):
+    """What a track must be to be found; what is left out says nothing.
+
+    Names are compared without regard to case. A track whose tempo was not measured is outside
+    every bound.
+    """
+
+    artists: list[str] = Field([], max_length=_MOST_NAMES, description="By one of these")
+    tags: list[str] = Field([], max_length=_MOST_NAMES, description="Having all of these")
+    bpm_min: float | None = Field(None, gt=0, allow_inf_nan=False, description="Beats a minute")
+    bpm_max: float | None = Field(None, gt=0, allow_inf_nan=False, description="Beats a minute")
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.bpm_min is not None and self.bpm_max is not None and self.bpm_min > self.bpm_max:
+            raise ValueError("bpm_min is above bpm_max: exchange them")
+        return self
+
+    def to_filter(self) -> TrackFilter | None:
+        """Return the filter, None where everything is let through."""
+        wanted = TrackFilter(
+            tuple(sorted(set(self.artists))),
+            tuple(sorted(set(self.tags))),
+            self.bpm_min,
+            self.bpm_max,
+        )
+        return None if wanted == TrackFilter() else wanted
+
+
 class SearchTracksIn(_Request):
     """What the music should feel like: exactly one of ``curve``, ``mood`` and ``point``."""
 
@@ -103,12 +134,13 @@ class SearchTracksIn(_Request):
     point: PointIn | None = None
     k: ResultCount = 10
     weight: Weight | None = None
+    filter: FilterIn | None = None
     exclude_tracks: list[str] = Field([], max_length=_MOST_EXCLUDED)
     max_per_artist: int | None = Field(
         None, ge=1, description="Tracks whose artist is not known are not limited"
     )
     exact: bool = Field(
-        False, description="Score every track; answers agree with the default's, only slower"
+        False, description="Search every track: no approximation, and slower where there are many"
     )
 
     @model_validator(mode="after")

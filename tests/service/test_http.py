@@ -16,12 +16,13 @@ from openapi_spec_validator import validate
 from models.moods import MOOD_ANGLES_DEG
 from tests.service.conftest import GENERATED, REAL_RECORDINGS, Server, start_server, wait_for
 
-FIRST_LIGHT = {
+OPERATIONS = {
     ("post", "/v1/search/tracks"),
     ("post", "/v1/search/emotions"),
     ("post", "/v1/search/similar"),
     ("get", "/v1/tracks"),
     ("get", "/v1/tracks/{track_id}"),
+    ("delete", "/v1/tracks/{track_id}"),
     ("get", "/v1/tracks/{track_id}/audio"),
     ("get", "/v1/tracks/{track_id}/curve"),
     ("get", "/v1/emotions"),
@@ -31,6 +32,7 @@ FIRST_LIGHT = {
     ("get", "/v1/models"),
     ("get", "/livez"),
     ("get", "/readyz"),
+    ("get", "/metrics"),
 }
 
 
@@ -44,7 +46,7 @@ def test_the_document_is_valid_and_complete(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     validate(document)
     operations = {(verb, path) for path, verbs in document["paths"].items() for verb in verbs}
-    assert operations == FIRST_LIGHT
+    assert operations == OPERATIONS
     for path in document["paths"].values():
         for operation in path.values():
             assert "application/problem+json" in operation["responses"]["default"]["content"]

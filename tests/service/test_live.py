@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from models.bundle import Bundle, save_bundle
 from models.curve import Curve
@@ -49,12 +50,14 @@ def test_it_does_not_start_without_an_index(home: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "index.faiss",
-        "embedding.npy",
-        "mean.npy",
-        "variance.npy",
+        "encodings.npy",
+        "vectors.npy",
+        "constants.npy",
+        "frame.npz",
         "windows.npy",
-        "tracks.json",
+        "tracks.npy",
+        "traits.npz",
+        "names.json",
         "manifest.json",
     ],
 )
@@ -100,23 +103,59 @@ def test_a_damaged_bundle_is_refused(home: Path) -> None:
         LiveService(Settings(home=home))
 
 
-def test_an_index_without_the_database_s_windows_is_refused(home: Path, database: Database) -> None:
+def test_what_was_deleted_while_no_server_ran_is_not_found(home: Path, database: Database) -> None:
     with database.writing() as session:
-        session.delete(repository.page_of_tracks(session, None, 1)[0])
+        gone = repository.page_of_tracks(session, None, 1)[0]
+        session.delete(gone)
+    live = LiveService(Settings(home=home))
+    found = live.search_tracks(mood_curves("calm")["constant"], Limits(100)).answer.matches
+    assert len(found) == 72
+    assert gone.id not in {match.id for match in found}
+    live.close()
+    assert catalogue.verify_index(Settings(home=home)).tracks == 72
+
+
+def test_an_index_of_another_database_is_refused(home: Path, database: Database) -> None:
+    with database.writing() as session:
+        session.execute(text("DELETE FROM changes"))
+        session.execute(text("UPDATE windows SET position = position"))
     for start in (LiveService, catalogue.verify_index):
         with pytest.raises(StartError, match=ADVICE):
             start(Settings(home=home))
     catalogue.build_index(Settings(home=home))
-    assert catalogue.verify_index(Settings(home=home)).tracks == 72
+    assert catalogue.verify_index(Settings(home=home)).tracks == 73
 
 
-def test_a_changed_encoding_is_found_by_verify(
-    home: Path, database: Database, bundle: Bundle
-) -> None:
+def change_an_encoding(database: Database, bundle: Bundle) -> str:
     with database.writing() as session:
         track = repository.page_of_tracks(session, None, 1)[0]
         window = repository.windows_of_track(session, track.id, bundle.id)[0]
         window.mean = window.mean + np.float32(1)
+    return track.id
+
+
+def test_a_changed_encoding_is_searched_as_it_is_now(
+    home: Path, database: Database, bundle: Bundle
+) -> None:
+    live = LiveService(Settings(home=home))
+    track_id = change_an_encoding(database, bundle)
+    before = live.searcher.tracks
+    assert live.refresh()
+    after = live.searcher.tracks
+    taken = [shelf.take(shelf.rows_of(track_id)).mean[0] for shelf in (before, after)]
+    np.testing.assert_allclose(taken[1], taken[0] + 1, rtol=1e-6)
+    live.close()
+    assert catalogue.verify_index(Settings(home=home)).recall == 1.0
+
+
+def test_a_changed_encoding_that_no_journal_tells_of_is_found_by_verify(
+    home: Path, database: Database, bundle: Bundle
+) -> None:
+    with database.reading() as session:
+        last = repository.last_change(session)
+    change_an_encoding(database, bundle)
+    with database.writing() as session:
+        session.execute(text("DELETE FROM changes WHERE number > :last"), {"last": last})
     with pytest.raises(StartError, match=ADVICE):
         catalogue.verify_index(Settings(home=home))
 
@@ -183,7 +222,7 @@ def test_a_broken_new_index_is_not_taken(home: Path, caplog: pytest.LogCaptureFi
     live = LiveService(Settings(home=home))
     before = live.searcher
     catalogue.build_index(Settings(home=home))
-    path = snapshot_folder(home) / "index.faiss"
+    path = snapshot_folder(home) / "vectors.npy"
     path.write_bytes(path.read_bytes()[:-1])
     for _ in range(3):
         assert not live.refresh()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.similarity import Encodings
+from service.filtering import Filters
 from service.index.flat import FlatIndex
-from service.index.shelf import Shelf
+from service.index.shelf import Segment, Shelf, id_array
+from service.index.traits import Traits
 from service.ranking import rank
 from tests.service import oracle
 
@@ -27,10 +27,22 @@ def encodings(rng: np.random.Generator, count: int, dimensions: int, spread: flo
 
 
 def shelf_of(items: Encodings, owners: np.ndarray) -> Shelf:
-    shift = items.mean.mean(axis=0, dtype=np.float64)
-    names = [f"{number:04}" for number in range(int(owners.max()) + 1)]
+    names = id_array([f"{number:04}" for number in range(int(owners.max(initial=-1)) + 1)])
     times = np.zeros(len(items))
-    return Shelf(FlatIndex.build(items, shift), items, owners.astype(np.int32), names, times, times)
+    traits = Traits.of(
+        names, [(name(owner), artist_of(owner), None) for owner in range(len(names))], []
+    )
+    return Shelf.of(
+        Segment(FlatIndex.build(items), items, owners.astype(np.int32), names, times, times, traits)
+    )
+
+
+def name(owner: int) -> str:
+    return f"{owner:04}"
+
+
+def artist_of(owner: int) -> str | None:
+    return None if owner % 3 == 0 else f"artist {owner % 5}"
 
 
 @settings(max_examples=40, deadline=None)
@@ -60,11 +72,8 @@ def test_the_answer_is_the_exhaustive_one(
     owners = np.unique(owners, return_inverse=True)[1]
     shelf = shelf_of(items, owners)
     query = encodings(rng, queries, 6, 0.3)
-    banned = set(rng.permutation(shelf.owner_ids)[:excluded].tolist())
-
-    def group_of(owner: str) -> str | None:
-        return None if int(owner) % 3 == 0 else f"group {int(owner) % 5}"
-
+    banned = {name(owner) for owner in rng.permutation(shelf.owner_count)[:excluded].tolist()}
+    choice = Filters(shelf).choice(None, banned, limit)
     found, exhaustive = (
         rank(
             shelf,
@@ -72,9 +81,7 @@ def test_the_answer_is_the_exhaustive_one(
             k,
             weight=weight,
             divergence_scale=SCALE,
-            admits=lambda owner: owner not in banned,
-            group_of=group_of,
-            max_per_group=limit,
+            choice=choice,
             exact=exact,
         )
         for exact in (False, True)
@@ -88,7 +95,7 @@ def test_scores_and_order_are_those_of_the_definition() -> None:
     items, query = encodings(rng, 200, 8, 0.5), encodings(rng, 3, 8, 0.5)
     owners = np.repeat(np.arange(100), 2)
     shelf = shelf_of(items, owners)
-    names = [shelf.owner_ids[owner] for owner in owners]
+    names = [name(int(owner)) for owner in owners]
     truth = oracle.ranking(query, items, names, 0.4, SCALE)
     hits = rank(shelf, query, 20, weight=0.4, divergence_scale=SCALE)
     assert [hit.owner_id for hit in hits] == [owner for _, owner in truth[:20]]
@@ -117,24 +124,6 @@ def test_fewer_owners_than_asked_for_are_all_given() -> None:
 
 def test_an_empty_shelf_answers_nothing() -> None:
     empty = encodings(np.random.default_rng(6), 0, 8, 0.5)
-    nothing = np.zeros(0)
-    shelf = Shelf(
-        FlatIndex.build(empty, np.zeros(8)), empty, np.zeros(0, np.int32), [], nothing, nothing
-    )
     query = encodings(np.random.default_rng(7), 1, 8, 0.5)
+    shelf = shelf_of(empty, np.zeros(0, np.int32))
     assert rank(shelf, query, 10, weight=0.5, divergence_scale=SCALE) == []
-
-
-def test_a_saved_index_proposes_the_same(tmp_path: Path) -> None:
-    rng = np.random.default_rng(8)
-    items, query = encodings(rng, 300, 8, 0.5), encodings(rng, 2, 8, 0.5)
-    shift = items.mean.mean(axis=0, dtype=np.float64)
-    index = FlatIndex.build(items, shift)
-    index.save(tmp_path / "index")
-    again = FlatIndex.load(tmp_path / "index", shift)
-    first, second = (
-        each.propose(query, 10, weight=0.5, divergence_scale=SCALE) for each in (index, again)
-    )
-    np.testing.assert_array_equal(first.rows, second.rows)
-    np.testing.assert_array_equal(first.scores, second.scores)
-    assert len(again) == 300

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from cli.main import main
 from models.bundle import Bundle
 from service import catalogue, repository
 from service.database import Database
@@ -74,6 +73,26 @@ def stored(settings: Settings, bundle_id: str) -> dict[str, list[bytes]]:
     return found
 
 
+def start_ingest(music: Path, home: Path, address: str) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own, as Ray is meant to be driven from."""
+    command = ["ingest", str(music), "--home", str(home), "--json", "--ray-address", address]
+    return subprocess.Popen(
+        [sys.executable, "-c", _CODE, *command],
+        cwd=REPOSITORY,
+        env={**os.environ, "CIRCUMPLEX_TRACEBACK": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def report_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    said, problems = process.communicate(timeout=90)
+    assert process.returncode == 0, problems
+    report: dict[str, Any] = json.loads(said)
+    return report
+
+
 def test_a_node_dies_and_every_track_arrives_once(
     cluster: Any, music: Path, tmp_path: Path, tiny_bundle_folder: Path, bundle: Bundle
 ) -> None:
@@ -81,31 +100,50 @@ def test_a_node_dies_and_every_track_arrives_once(
     cluster.wait_for_nodes()
     settings = Settings(home=tmp_path / "home")
     catalogue.register_bundle(settings, tiny_bundle_folder)
-    command = ["ingest", str(music), "--home", str(settings.home), "--json"]
-    command += ["--ray-address", cluster.address]
-    with subprocess.Popen(
-        [sys.executable, "-c", _CODE, *command],
-        cwd=REPOSITORY,
-        env={**os.environ, "CIRCUMPLEX_TRACEBACK": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        wait_for(lambda: len(stored(settings, bundle.id)) > 0, seconds=60)
-        cluster.remove_node(doomed, allow_graceful=False)
-        at_death = len(stored(settings, bundle.id))
-        said, problems = process.communicate(timeout=90)
-    assert process.returncode == 0, problems
-    assert at_death < FILES
-    report = json.loads(said)
+    ingest = start_ingest(music, settings.home, cluster.address)
+    wait_for(lambda: len(stored(settings, bundle.id)) > 0, seconds=60)
+    cluster.remove_node(doomed, allow_graceful=False)
+    assert len(stored(settings, bundle.id)) < FILES
+    report = report_of(ingest)
     assert (report["added"], report["skipped"], report["failed"]) == (FILES, 0, [])
+    assert 0 < report["cores_busy"] < 1
 
     local = Settings(home=tmp_path / "local")
     catalogue.ingest(local, [music], bundle=tiny_bundle_folder)
     assert stored(settings, bundle.id) == stored(local, bundle.id)
 
     (music / "text.mp3").write_text("no music")
-    again = catalogue.ingest(settings, [music], ray_address=cluster.address)
-    assert (again.added, again.skipped, again.heard) == (0, FILES, 0)
-    assert [path.name for path, _ in again.failed] == ["text.mp3"]
+    again = report_of(start_ingest(music, settings.home, cluster.address))
+    assert (again["added"], again["skipped"], again["heard"]) == (0, FILES, 0)
+    assert [Path(failed["path"]).name for failed in again["failed"]] == ["text.mp3"]
     assert catalogue.verify_index(settings).tracks == FILES
+
+
+def test_no_cluster_is_said_in_one_line(
+    tmp_path: Path, tiny_bundle_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    catalogue.register_bundle(settings, tiny_bundle_folder)
+    nowhere = start_ingest(tmp_path, settings.home, "127.0.0.1:1")
+    _, problems = nowhere.communicate(timeout=90)
+    assert nowhere.returncode == 1
+    (line,) = [line for line in problems.splitlines() if line.startswith("circumplex: ")]
+    assert "no Ray cluster can be used at '127.0.0.1:1'" in line
+    assert "Traceback" not in problems
+
+
+def test_without_ray_it_says_what_to_install(
+    tmp_path: Path,
+    tiny_bundle_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(StartError, match=r"pip install 'circumplex\[ray\]'"):
+        catalogue.ingest(
+            Settings(home=tmp_path / "home"),
+            [tmp_path],
+            bundle=tiny_bundle_folder,
+            ray_address="local",
+        )
