@@ -18,19 +18,23 @@ from service.index.traits import TrackFilter, Traits
 NO_TEMPO = -1.0
 """What stands for a tempo that is not known; a bound lets no such track through."""
 
-LISTED = 4_096
+LISTED = 256
 """So many rows that the filter lets through and the mask does not are named one by one."""
+
+_WIDEST = 16.0
+"""Where a filter lets through less than a fourteenth, Milvus scans what is left."""
 
 
 @dataclass(frozen=True)
 class Restriction:
     """What an engine filters by itself, and what it will answer that may not be proposed.
 
-    Of ``passing`` rows that ``expression`` lets through, ``admitted`` may be proposed; ``hidden``
-    of the others are known to be close to the query.
+    Of ``passing`` rows, out of ``total``, that ``expression`` lets through, ``admitted`` may be
+    proposed; ``hidden`` rows that may not are known to be close to the query.
     """
 
     expression: str
+    total: int
     passing: int
     admitted: int
     hidden: int
@@ -40,6 +44,13 @@ class Restriction:
         forbidden = self.passing - self.admitted
         expected = 2 * count * self.passing // max(self.admitted, 1) + self.hidden
         return count + min(forbidden, expected)
+
+    def width(self, limit: int) -> float:
+        """Return how many rows a graph's search must pass to find ``limit`` that are let through.
+
+        Those that are not count among the ones that it passes.
+        """
+        return limit * min(self.total / max(self.passing, 1), _WIDEST) + self.hidden
 
 
 def restriction(admission: Admission, traits: Traits, owners: NDArray[np.int32]) -> Restriction:
@@ -51,10 +62,13 @@ def restriction(admission: Admission, traits: Traits, owners: NDArray[np.int32])
     forbidden = np.flatnonzero(passes & ~admission.mask)
     passing = int(np.count_nonzero(passes))
     if len(forbidden) > LISTED:
-        return Restriction(_joined(clauses), passing, admission.count, admission.hidden)
+        return Restriction(
+            _joined(clauses), len(owners), passing, admission.count, admission.hidden
+        )
     if len(forbidden):
         clauses.append(f"row not in {_numbers(forbidden.tolist())}")
-    return Restriction(_joined(clauses), admission.count, admission.count, 0)
+    count = admission.count
+    return Restriction(_joined(clauses), len(owners), count, count, admission.hidden)
 
 
 def filter_expression(wanted: TrackFilter, traits: Traits) -> str:

@@ -21,10 +21,10 @@ from models.progress import Progress
 from service.errors import IndexUnreachableError, StartError
 from service.index.expression import NO_TEMPO, Restriction, restriction
 from service.index.frame import Floats32
+from service.index.lifting import Lift, sketch_blocks
 from service.index.partition import Effort, SketchIndex
 from service.index.protocol import NOTHING, Admission
 from service.index.shelf import Segment
-from service.index.sketch import Sketch
 from service.index.traits import Traits
 
 MOST_ANSWERS = 16_384
@@ -34,8 +34,9 @@ ROWS_AT_ONCE = 8_192
 _WINDOWS_PER_SHARD, _MOST_SHARDS = 50_000_000, 16
 _LINKS, _BUILDING_WIDTH = 16, 200
 """HNSW's M and efConstruction."""
-_SEARCH_WIDTH = 1.5
-"""HNSW's ef, in answers asked for."""
+_SEARCH_WIDTH, _MOST_WIDTH = 1.5, 32_768
+"""HNSW's ef, in rows that must be passed, and Milvus' limit of it."""
+_UNRESTRICTED = Restriction("", 1, 1, 1, 0)
 _CONNECTED_S, _SEARCHED_S, _WRITTEN_S, _LOADED_S = 10.0, 10.0, 120.0, 3_600.0
 
 _T = TypeVar("_T")
@@ -51,6 +52,7 @@ class MilvusSketches:
     collection: str
     traits: Traits
     owners: NDArray[np.int32]
+    lift: Lift
     _restrictions: WeakKeyDictionary[Admission, Restriction] = field(
         default_factory=WeakKeyDictionary
     )
@@ -65,19 +67,17 @@ class MilvusSketches:
         Raises:
             IndexUnreachableError: Milvus does not answer, or not in time.
         """
-        limit, expression = count, ""
-        if admission is not None:
-            known = self._restriction(admission)
-            limit, expression = known.asked_for(count), known.expression
-        limit = min(limit, MOST_ANSWERS)
+        known = _UNRESTRICTED if admission is None else self._restriction(admission)
+        limit = min(known.asked_for(count), MOST_ANSWERS)
+        width = min(round(_SEARCH_WIDTH * known.width(limit)), _MOST_WIDTH)
         answers = _reached(
             self.client.search,
             self.collection,
-            data=list(sketched),
+            data=list(self.lift.queries(sketched)),
             limit=limit,
-            filter=expression,
+            filter=known.expression,
             output_fields=["row"],
-            search_params={"params": {"ef": round(_SEARCH_WIDTH * limit)}},
+            search_params={"params": {"ef": width}},
             consistency_level="Eventually",  # the collection does not change
             timeout=_SEARCHED_S,
         )
@@ -129,21 +129,25 @@ class MilvusStore:
         index, traits = segment.index, segment.traits
         if not isinstance(index, SketchIndex) or index.partition is None or traits is None:
             return
-        name, sketch = collection_name(snapshot_id), index.partition.sketch
-        _started(self._create, name, len(segment), sketch.rank, traits)
+        name, partition = collection_name(snapshot_id), index.partition
+        _started(self._create, name, len(segment), partition.sketch.rank, traits)
         here = _started(self._count, name)
         if here >= len(segment):
             return
-        first = here // ROWS_AT_ONCE * ROWS_AT_ONCE
-        # Rows that are there already would be there twice after an insertion.
-        write = self.client.insert if first == here else self.client.upsert
+        known = here // ROWS_AT_ONCE
+        lift = Lift.of(partition)
+        longest = lift.longest(partition)
         with Progress("Filling Milvus", len(segment), "windows") as progress:
-            progress.advance(first)
-            for start in range(first, len(segment), ROWS_AT_ONCE):
-                rows = np.arange(start, min(start + ROWS_AT_ONCE, len(segment)))
-                entities = _entities(rows, segment.owners[rows], index, sketch, traits)
+            progress.advance(known * ROWS_AT_ONCE)
+            for block, (rows, sketches) in enumerate(sketch_blocks(partition, ROWS_AT_ONCE)):
+                if block < known:
+                    continue
+                lifted = lift.items(sketches, longest)
+                entities = _entities(rows, lifted, segment.owners[rows], traits)
+                # Rows that a broken-off call left would be there twice after an insertion.
+                broken_off = block == known and here % ROWS_AT_ONCE
+                write = self.client.upsert if broken_off else self.client.insert
                 _started(write, name, entities, timeout=_WRITTEN_S)
-                write = self.client.insert
                 progress.advance(len(rows))
         _started(self.client.flush, name, timeout=_LOADED_S)
 
@@ -165,7 +169,7 @@ class MilvusStore:
                 f"Milvus holds {count:,} of the search index's {len(plain):,} windows: "
                 "fill it with `circumplex index fill`"
             )
-        sketches = MilvusSketches(self.client, name, traits, owners)
+        sketches = MilvusSketches(self.client, name, traits, owners, Lift.of(plain.partition))
         return MilvusIndex(plain.frame, plain.vectors, plain.partition, plain.effort, sketches)
 
     def drop(self, snapshot_ids: Iterable[str]) -> None:
@@ -186,7 +190,7 @@ class MilvusStore:
         most_tags = int(np.diff(traits.tag_starts).max(initial=1))
         schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("row", kind.INT64, is_primary=True)
-        schema.add_field("sketch", kind.FLOAT_VECTOR, dim=rank)
+        schema.add_field("sketch", kind.FLOAT_VECTOR, dim=rank + 1)
         schema.add_field("artist", kind.INT32)
         schema.add_field("bpm", kind.FLOAT)
         schema.add_field(
@@ -199,7 +203,7 @@ class MilvusStore:
         indexes.add_index(
             "sketch",
             index_type="HNSW",
-            metric_type="IP",
+            metric_type="L2",
             params={"M": _LINKS, "efConstruction": _BUILDING_WIDTH},
         )
         self.client.create_collection(
@@ -257,25 +261,26 @@ def _pymilvus() -> Any:
 
 
 def _entities(
-    rows: NDArray[np.int64],
-    owners: NDArray[np.int32],
-    index: SketchIndex,
-    sketch: Sketch,
-    traits: Traits,
+    rows: NDArray[np.int64], lifted: Floats32, owners: NDArray[np.int32], traits: Traits
 ) -> list[dict[str, Any]]:
-    sketches = index.vectors.framed(rows) @ sketch.items
-    starts = traits.tag_starts
+    """Write rows (B,) with their lifted sketches (B, r + 1) as Milvus takes them."""
+    starts, tags = traits.tag_starts, traits.tag_places
     bpm = np.where(np.isnan(traits.bpm[owners]), NO_TEMPO, traits.bpm[owners])
     return [
         {
             "row": row,
-            "sketch": sketch_of_row,
-            "artist": int(traits.artists[owner]),
-            "bpm": float(tempo),
-            "tags": traits.tag_places[starts[owner] : starts[owner + 1]].tolist(),
+            "sketch": sketch,
+            "artist": artist,
+            "bpm": tempo,
+            "tags": tags[starts[owner] : starts[owner + 1]].tolist(),
         }
-        for row, owner, tempo, sketch_of_row in zip(
-            rows.tolist(), owners.tolist(), bpm.tolist(), sketches, strict=True
+        for row, sketch, artist, tempo, owner in zip(
+            rows.tolist(),
+            lifted,
+            traits.artists[owners].tolist(),
+            bpm.tolist(),
+            owners.tolist(),
+            strict=True,
         )
     ]
 
