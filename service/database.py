@@ -9,13 +9,18 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.orm import Session
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _BUSY_TIMEOUT_MS = 30_000
 _POOL_SIZE = 16
 _POOL_OVERFLOW = 48  # more than the threads that may ask at once
+_SHARED_POOL_SIZE, _SHARED_POOL_OVERFLOW = 4, 8
+"""A server of databases admits 100 connections in all, as it comes: room for eight replicas.
+Threads wait for one another's, which none holds for more than a query or two."""
+_JOURNAL_LOCK = 4_027_003_111  # the triggers' (migration 0002)
+_MIGRATION_LOCK = 4_027_003_112
 
 
 class Database:
@@ -42,6 +47,9 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """Open a session whose work is committed, durably, when the block ends without an error."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            # Writers take turns, as on SQLite. The triggers take this lock too, but only after a
+            # row is locked: two writers could each hold what the other waits for.
+            _lock(session.connection(), _JOURNAL_LOCK)
             yield session
 
     def close(self) -> None:
@@ -53,7 +61,10 @@ def open_engine(url: str) -> Engine:
     """Create an engine; a SQLite one is set up for several processes and for sudden power loss."""
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(
-            url, pool_size=_POOL_SIZE, max_overflow=_POOL_OVERFLOW, pool_pre_ping=True
+            url,
+            pool_size=_SHARED_POOL_SIZE,
+            max_overflow=_SHARED_POOL_OVERFLOW,
+            pool_pre_ping=True,
         )
     path = make_url(url).database
     if path:
@@ -69,9 +80,16 @@ def migrate(url: str) -> None:
     engine = open_engine(url)
     try:
         with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+            _lock(connection, _MIGRATION_LOCK)  # replicas start together
             command.upgrade(_alembic_config(connection), "head")
     finally:
         engine.dispose()
+
+
+def _lock(connection: Connection, number: int) -> None:
+    """Wait for a lock that this transaction holds to its end; SQLite has taken its own."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(number)))
 
 
 def _alembic_config(connection: Connection) -> Config:

@@ -28,6 +28,7 @@ from service.errors import (
     TrackNotIndexedError,
 )
 from service.following import follow
+from service.index.milvus import open_store
 from service.index.snapshot import current_id, load_snapshot
 from service.listening import EmotionAnswer, hear
 from service.repository import Position
@@ -188,7 +189,8 @@ class LiveService:
         with self._changing:
             with self.database.writing() as session:
                 session.add(row)
-            self._searcher = self._searcher.with_emotion(emotion)
+            known = self._searcher.emotions.emotions.values()
+            self._searcher = self._searcher.with_emotions([*known, emotion])
         return emotion
 
     def delete_track(self, track_id: str) -> None:
@@ -209,7 +211,7 @@ class LiveService:
     # Keeping up with the database and with other processes
 
     def refresh(self) -> bool:
-        """Take over what changed: tracks in the database, or a newer search index.
+        """Take over what changed: tracks or emotions in the database, or a newer search index.
 
         An index that cannot be used is logged, once, and the present one stays. Returns whether
         the state changed.
@@ -233,11 +235,15 @@ class LiveService:
             logger.info("now searching index %s", self._searcher.snapshot.id)
 
     def _follow(self) -> None:
+        searcher = self._searcher
         with self.database.reading() as session:
-            if repository.last_change(session) == self._searcher.followed.change:
-                return
-            followed = follow(session, self._searcher.snapshot)
-        self._searcher = replace(self._searcher, followed=followed)
+            if repository.last_change(session) != searcher.followed.change:
+                searcher = replace(searcher, followed=follow(session, searcher.snapshot))
+            # No emotion is ever changed, so that their number tells of new ones.
+            if repository.count_emotions(session) != len(searcher.emotions.emotions):
+                rows = repository.emotions(session)
+                searcher = searcher.with_emotions(Emotion.of_row(row) for row in rows)
+        self._searcher = searcher
 
     def _load(self, loaded: Bundle | None = None) -> Searcher:
         """Load the active state; ``loaded`` is a bundle that need not be loaded again."""
@@ -248,7 +254,10 @@ class LiveService:
         else:
             row, bundle = load_active_bundle(self.settings, self.database)
         snapshot = load_snapshot(
-            self.settings.snapshots_folder, bundle.id, device=self.settings.search_device
+            self.settings.snapshots_folder,
+            bundle.id,
+            device=self.settings.search_device,
+            store=open_store(self.settings.milvus_uri, self.settings.milvus_token),
         )
         with self.database.reading() as session:
             followed = follow(session, snapshot)

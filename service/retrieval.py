@@ -7,7 +7,7 @@ emotions. A new one replaces it whole; who holds the old one finishes with the o
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -112,13 +112,15 @@ class EmotionShelf:
             blocks.append((emotion, encodings))
         return cls._of_blocks(blocks, bundle)
 
-    def having(self, emotion: Emotion, bundle: Bundle) -> EmotionShelf:
-        """Return a shelf that holds one emotion more."""
-        blocks = [
-            (known, self.shelf.take(self.shelf.rows_of(known.id)))
-            for known in self.emotions.values()
-        ]
-        blocks.append((emotion, bundle.encode_curve_windows(emotion.curve.windows())))
+    def holding(self, emotions: Iterable[Emotion], bundle: Bundle) -> EmotionShelf:
+        """Return a shelf of these emotions; only those that are new to this one are encoded."""
+        blocks = []
+        for emotion in emotions:
+            if emotion.id in self.emotions:
+                encodings = self.shelf.take(self.shelf.rows_of(emotion.id))
+            else:
+                encodings = bundle.encode_curve_windows(emotion.curve.windows())
+            blocks.append((emotion, encodings))
         return self._of_blocks(blocks, bundle)
 
     @classmethod
@@ -163,9 +165,9 @@ class Searcher:
     def _filters(self) -> Filters:
         return Filters(self.tracks)
 
-    def with_emotion(self, emotion: Emotion) -> Searcher:
-        """Return a state in which one emotion more can be found."""
-        return replace(self, emotions=self.emotions.having(emotion, self.bundle))
+    def with_emotions(self, emotions: Iterable[Emotion]) -> Searcher:
+        """Return a state in which these emotions can be found."""
+        return replace(self, emotions=self.emotions.holding(emotions, self.bundle))
 
     def search_tracks(self, curve: Curve, limits: Limits) -> Answer:
         """E2M: rank tracks for a curve, every window of it asking."""

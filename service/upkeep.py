@@ -6,7 +6,7 @@ import logging
 import subprocess
 import time
 
-from service.compaction import start_compaction
+from service.compaction import is_under_way, start_compaction
 from service.index.snapshot import damaged_file
 from service.live import LiveService
 from service.verification import Recall, measure_recall
@@ -36,15 +36,17 @@ class Upkeep:
                 logger.error("building the index failed; it is tried again later")
                 self._not_before_s = time.monotonic() + _AGAIN_AFTER_S
             self._building = None
-        limit = self._live.settings.compact_after
-        followed = self._live.searcher.followed
-        if 0 < limit < followed.tail + followed.dead and time.monotonic() >= self._not_before_s:
+        settings, searcher = self._live.settings, self._live.searcher
+        followed = searcher.followed
+        if not 0 < settings.compact_after < followed.tail + followed.dead:
+            return
+        if time.monotonic() >= self._not_before_s and not is_under_way(settings):
             logger.info(
                 "building the index anew: %d windows are new and %d are gone",
                 followed.tail,
                 followed.dead,
             )
-            self._building = start_compaction(self._live.settings)
+            self._building = start_compaction(settings, searcher.snapshot.id)
 
     def inspect(self) -> None:
         """Read every byte of a snapshot once; compare answers with an exhaustive search's."""

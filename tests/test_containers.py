@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 
 from cli.main import _parser
 from service.api import operation
@@ -25,6 +26,7 @@ from tests.conftest import REPOSITORY
 
 DOCKERFILE = REPOSITORY / "Dockerfile"
 COMPOSE = REPOSITORY / "docker-compose.yml"
+SERVING = ("demo", "home", "replica-1", "replica-2")
 
 SERVICE_KEYS = {
     *("build", "image", "init", "read_only", "tmpfs", "cap_drop", "security_opt", "mem_limit"),
@@ -78,6 +80,11 @@ def compose(environment: dict[str, str] | None = None) -> dict[str, Any]:
     assert "${" not in filled, "every variable has a default"
     loaded: dict[str, Any] = yaml.safe_load(filled)
     return loaded
+
+
+def ours() -> dict[str, Any]:
+    """The services of our own image."""
+    return {name: each for name, each in compose()["services"].items() if "build" in each}
 
 
 class TestDockerfile:
@@ -175,19 +182,20 @@ class TestCompose:
         for service in services.values():
             assert set(service) <= SERVICE_KEYS
             assert set(service.get("depends_on", {})) <= set(services)
-            assert (REPOSITORY / service["build"] / "Dockerfile").exists()
             for volume in service["volumes"]:
                 source, _ = volume.split(":")
                 assert source in whole["volumes"] or source.startswith("./")
 
+    def test_what_is_built_is_ours(self) -> None:
+        assert all((REPOSITORY / each["build"] / "Dockerfile").exists() for each in ours().values())
+        assert set(compose()["services"]) - set(ours()) == {"postgres"}
+
     def test_commands_are_ones_that_the_command_line_knows(self) -> None:
-        runs = {
-            name: _parser().parse_args(s["command"]) for name, s in compose()["services"].items()
-        }
+        runs = {name: _parser().parse_args(each["command"]) for name, each in ours().items()}
         assert runs["prepare"].run == "demo:demo"
         assert runs["prepare"].no_serve
-        assert [runs[name].run for name in ("demo", "home")] == ["catalogue:serve"] * 2
-        assert all(runs[name].host == "0.0.0.0" for name in ("demo", "home"))
+        assert {runs[name].run for name in SERVING} == {"catalogue:serve"}
+        assert all(runs[name].host == "0.0.0.0" for name in SERVING)
 
     def test_the_demo_serves_what_was_prepared(self) -> None:
         services = compose()["services"]
@@ -201,7 +209,7 @@ class TestCompose:
         services = compose()["services"]
         ports = [port for service in services.values() for port in service.get("ports", [])]
         port = dict(final_stage())["EXPOSE"]
-        assert ports == [f"127.0.0.1:8000:{port}", f"127.0.0.1:8001:{port}"]
+        assert ports == [f"127.0.0.1:{8000 + place}:{port}" for place in range(len(SERVING))]
 
     def test_each_container_is_confined(self) -> None:
         volume = dict(final_stage())["VOLUME"]
@@ -209,12 +217,15 @@ class TestCompose:
             assert service["read_only"] is True
             assert service["cap_drop"] == ["ALL"]
             assert "no-new-privileges:true" in service["security_opt"]
+            assert service["pids_limit"] == 512
+            assert service.get("user") != "root"
+        for service in ours().values():
             assert service["mem_limit"] == "4g"
             assert service["tmpfs"][0].startswith("/tmp:size=1g")
             assert [mount.split(":")[1] for mount in service["volumes"]] == [volume]
 
     def test_what_serves_comes_back_and_has_time_to_stop(self) -> None:
-        for name in ("demo", "home"):
+        for name in SERVING:
             service = compose()["services"][name]
             assert service["restart"] == "unless-stopped"
             assert service["stop_grace_period"] == "15s"
@@ -228,9 +239,26 @@ class TestCompose:
         assert home["user"] == "5:6"
         assert compose()["services"]["home"]["volumes"][0].startswith("./home:")
 
+    def test_the_replicas_share_a_folder_and_a_database(self) -> None:
+        services = compose({"CIRCUMPLEX_POSTGRES_PASSWORD": "secret"})["services"]
+        first, second, postgres = (services[n] for n in ("replica-1", "replica-2", "postgres"))
+        assert {**first, "ports": second["ports"]} == second
+        assert first["volumes"] == services["home"]["volumes"]
+        assert first["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+        url = make_url(first["environment"]["CIRCUMPLEX_DATABASE_URL"])
+        assert url.drivername == "postgresql+psycopg"
+        assert url.host == "postgres"
+        assert postgres["environment"] == {
+            "POSTGRES_USER": url.username,
+            "POSTGRES_PASSWORD": url.password,
+        }
+        assert url.database == url.username  # what the image makes where no other name is given
+        assert "ports" not in postgres
+        assert {each["profiles"][0] for each in (first, second, postgres)} == {"cluster"}
+
     def test_the_settings_exist(self) -> None:
         known = {f"CIRCUMPLEX_{name.upper()}" for name in Settings.model_fields}
-        for service in compose()["services"].values():
+        for service in ours().values():
             assert set(service.get("environment", {})) <= known
 
 

@@ -70,10 +70,11 @@ def emotion_out(emotion: Emotion, scale: Scale = "signed") -> EmotionOut:
 
 def tracks_answer(found: TrackAnswer) -> TracksAnswer:
     """Write ranked tracks."""
+    # Another server may have deleted a track that this one has still searched.
+    present = [match for match in found.answer.matches if match.id in found.tracks]
     results = [
-        TrackResult(track=track_out(found.tracks[match.id]), **_match(match))
-        for match in found.answer.matches
-        if match.id in found.tracks
+        TrackResult(track=track_out(found.tracks[match.id]), **{**_match(match), "rank": rank})
+        for rank, match in enumerate(present, 1)
     ]
     return TracksAnswer(results=results, **_about(found.answer))
 

@@ -24,6 +24,7 @@ from service import catalogue
 from service.database import Database
 from service.settings import Settings
 from tests.conftest import REPOSITORY
+from tests.service.postgres import Postgres, program, running_postgres
 
 REAL_RECORDINGS = ("pop-83.mp3", "classical-12.mp3", "rock-23.mp3")
 GENERATED = 70  # with the real ones more windows than the engine is first asked for
@@ -52,6 +53,17 @@ def write_catalogue(folder: Path) -> Path:
             tags["title"] = f"Tone {number}"
             tags.save()
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL; without one a test skips, except where CI promises it."""
+    if program("postgres") is None or program("initdb") is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is missing, and CI must have it")
+        pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
+    with running_postgres() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
