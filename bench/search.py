@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -26,14 +26,19 @@ from numpy.typing import NDArray
 from bench.search_probe import WEIGHTS
 from bench.timing import Report, machine, medians_ms
 from bench.towers import Material, write_encodings
-from models.similarity import Encodings, composite, correlation, kl_divergence
+from models.similarity import (
+    Encodings,
+    composite,
+    composite_similarity,
+    correlation,
+    kl_divergence,
+)
 from service.index import building
 from service.index.building import Examiners, write_index, write_traits
 from service.index.partition import SketchIndex
 from service.index.segment import open_segment
-from service.index.shelf import Segment, Shelf, id_array
+from service.index.shelf import Segment, id_array
 from service.index.traits import Traits
-from service.ranking import rank
 
 _K = 10
 _DEFINITION_UP_TO = 1_000_000
@@ -156,36 +161,39 @@ def _recalls(
     answers: dict[str, list[list[int]]],
 ) -> dict[str, float]:
     recalls = {}
-    shelf = Shelf.of(segment)
+    answer = _definition if len(segment) <= _DEFINITION_UP_TO else exhaustively
     for kind, block in asked.items():
-        if len(segment) <= _DEFINITION_UP_TO:
-            truth = _definition(segment, block, material.divergence_scale)
-        else:
-            truth = {
-                weight: [
-                    {
-                        hit.row
-                        for hit in rank(
-                            shelf,
-                            block.take([row]),
-                            _K,
-                            weight=weight,
-                            divergence_scale=material.divergence_scale,
-                            exact=True,
-                        )
-                    }
-                    for row in range(len(block))
-                ]
-                for weight in WEIGHTS
-            }
+        truth = answer(segment, block, material.divergence_scale)
         for weight in WEIGHTS:
-            name = f"{kind}, weight {weight:g}"
             kept = [
                 len(expected & set(found))
-                for expected, found in zip(truth[weight], answers[name], strict=True)
+                for expected, found in zip(
+                    truth[weight], answers[f"{kind}, weight {weight:g}"], strict=True
+                )
             ]
-            recalls[name] = sum(kept) / (_K * len(kept))
+            recalls[f"{kind}, weight {weight:g}"] = sum(kept) / (_K * len(kept))
     return recalls
+
+
+def exhaustively(
+    segment: Segment, query: Encodings, scale: float, weights: Sequence[float] = WEIGHTS
+) -> dict[float, list[set[int]]]:
+    """Return the best rows of each query at each λ by a scan, its best 100 scored in float64."""
+    best: dict[float, list[set[int]]] = {}
+    for weight in weights:
+        proposals = segment.index.propose(
+            query, 100, weight=weight, divergence_scale=scale, exact=True
+        )
+        best[weight] = []
+        for row, rows in enumerate(proposals.rows):
+            scores = composite_similarity(
+                query.take([row]),
+                segment.encodings.take(rows),
+                weight=weight,
+                divergence_scale=scale,
+            )[0]
+            best[weight].append(set(rows[np.argsort(-scores)[:_K]].tolist()))
+    return best
 
 
 def _definition(segment: Segment, query: Encodings, scale: float) -> dict[float, list[set[int]]]:

@@ -1,7 +1,8 @@
 """Real towers of any D, and any number of items for them: trained on DEAM, fed mixed songs.
 
 An item is the mix of the features of two songs at a random share, a query a mix of two songs or of
-two curves; towers are trained as ``circumplex train --corpus deam`` does it, with D changed.
+two curves; towers are trained as ``circumplex train --corpus deam`` does it, with D changed. Items
+beyond the first million are mixes of the encodings of two of those.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,11 +24,31 @@ from models.similarity import Encodings
 from training.corpora.deam import load_deam
 from training.features import load_features
 from training.pipeline import train_bundle
-from training.recipes import CIRCUMPLEX, COMMITTEE
+from training.recipes import CIRCUMPLEX, COMMITTEE, Recipe
 
+Kind = Literal["committee", "mlp"]
+KINDS: tuple[Kind, ...] = ("committee", "mlp")
+
+ENCODED = 1_000_000
 _MEMBERS = 8
 _ROWS_AT_ONCE = 8_192
 _SEED = 11
+_RECIPES: dict[Kind, Recipe] = {
+    "committee": replace(CIRCUMPLEX, committee=replace(COMMITTEE, members=_MEMBERS)),
+    "mlp": replace(
+        CIRCUMPLEX,
+        committee=None,
+        mlp_widths=(256, 256),
+        emotion_recurrent=64,
+        emotion_widths=(128, 128),
+        dropout=0.4,
+        learning_rate=1e-3,
+        decay=0.01,
+        trunk_decay=0.01,
+        least_steps=400,
+        epochs=60,
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +70,7 @@ class Material:
         return self.bundle.manifest.divergence_scale
 
     def items(self, count: int, seed: int = _SEED) -> Iterator[Encodings]:
-        """Yield ``count`` encoded mixes of songs, block by block."""
+        """Yield ``count`` encoded mixes of the features of songs, block by block."""
         rng = np.random.default_rng(seed)
         for first in range(0, count, _ROWS_AT_ONCE):
             mixed = _mixed(self.songs, min(_ROWS_AT_ONCE, count - first), rng)
@@ -64,19 +85,20 @@ class Material:
         }
 
 
-def load_material(deam: Path, dimensions: int) -> Material:
+def load_material(deam: Path, dimensions: int, kind: Kind = "committee") -> Material:
     """Train towers of ``dimensions`` (a multiple of 8), or take them from the cache.
+
+    A ``committee`` is what ``circumplex train`` makes, over a dozen numbers; an ``mlp`` sees all
+    features, and its encodings vary in many more directions.
 
     Raises:
         training.corpora.corpus.CorpusError: ``deam`` is not DEAM in its official layout.
     """
     corpus = load_deam(deam)
     features = load_features(deam / "features_song_level_opensmile.csv")
-    kept = cache_folder() / f"bench-towers-{dimensions}"
+    kept = cache_folder() / f"bench-towers-{kind}-{dimensions}"
     if not kept.is_dir():
-        recipe = replace(
-            CIRCUMPLEX, dimensions=dimensions, committee=replace(COMMITTEE, members=_MEMBERS)
-        )
+        recipe = replace(_RECIPES[kind], dimensions=dimensions)
         kept.parent.mkdir(parents=True, exist_ok=True)
         save_bundle(train_bundle(corpus, features, None, recipe, "mlp", seed=0)[0], kept)
     songs = np.stack([features[song][0] for song in sorted(features)]).astype(np.float32)
@@ -89,23 +111,29 @@ def load_material(deam: Path, dimensions: int) -> Material:
 def write_encodings(material: Material, file: Path, count: int) -> None:
     """Write ``count`` items as an array (N, 3, D) of float32, never holding more than a block."""
     written = np.lib.format.open_memmap(file, "w+", "<f4", (count, 3, material.dimensions))
-    first = 0
+    encoded = min(count, ENCODED)
     with Progress("Encoding mixed songs", count, "items") as progress:
-        for block in material.items(count):
+        first = 0
+        for block in material.items(encoded):
             part = slice(first, first + len(block))
             for place, values in enumerate((block.embedding, block.mean, block.variance)):
                 written[part, place] = values
             first += len(block)
             progress.advance(len(block))
+        rng = np.random.default_rng(_SEED)
+        known = written[:encoded]
+        for first in range(encoded, count, _ROWS_AT_ONCE):
+            part = slice(first, min(first + _ROWS_AT_ONCE, count))
+            written[part] = _mixed(known, part.stop - first, rng)
+            progress.advance(part.stop - first)
     written.flush()
 
 
 def _mixed(known: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     first, second = rng.integers(0, len(known), (2, count))
-    share: NDArray[Any] = rng.uniform(0, 1, (count, *([1] * (known.ndim - 1))))
-    mixed: NDArray[np.float32] = (share * known[first] + (1 - share) * known[second]).astype(
-        np.float32
-    )
+    share = rng.random((count, *([1] * (known.ndim - 1))), np.float32)
+    mixed: NDArray[np.float32] = known[second]
+    mixed += share * (known[first] - mixed)
     return mixed
 
 

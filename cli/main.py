@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_search(commands)
     _add_index(commands)
     _add_serve(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -312,6 +313,37 @@ def _add_serve(commands: _Commands) -> None:
     serve.add_argument("--home", type=Path, help=_HOME_HELP)
     serve.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
     serve.add_argument("--port", type=_port, default=8000, help="port (default: 8000)")
+
+
+def _add_bench(commands: _Commands) -> None:
+    bench = _command(
+        commands,
+        "bench",
+        "bench:bench",
+        "measure this machine, beside what a user would pick instead",
+        "Prints each quantity with its unit in its name, and each peer's beside it. search needs "
+        "DEAM's folder beside that of --data, to train towers on; they are kept in the cache.",
+    )
+    bench.add_argument("benchmark", choices=("search", "encode", "train", "serve"))
+    bench.add_argument(
+        "--items", type=_item_count, default=100_000, help="windows of search (default: 100000)"
+    )
+    bench.add_argument(
+        "--dim", type=_dimension, default=256, help="D of search's towers (default: 256)"
+    )
+    bench.add_argument("--data", type=Path, help="VGMIDI's folder, with those of DEAM beside it")
+    bench.add_argument("--json", action="store_true", help=_JSON_HELP)
+
+
+def _item_count(text: str) -> int:
+    return _whole_number(text, 1_000, 1_000_000_000)
+
+
+def _dimension(text: str) -> int:
+    number = _whole_number(text, 8, 8_192)
+    if number % 8:
+        raise argparse.ArgumentTypeError(f"{number} is no multiple of 8")
+    return number
 
 
 def _port(text: str) -> int:

@@ -66,8 +66,8 @@ def fit_sketch(
     queries of each kind (curves, recordings). A rank is enough where, for every kind and λ, the
     sketch's best 50 of the sample hold 99.85 % of the true best 10.
     """
-    query_moment, item_moment = _moments(frame, items, fitting, divergence_scale)
-    whole = _decompose(query_moment, item_moment, min(ranks[-1], items.shape[1]))
+    query_moment, item_moment = moments(frame, items, fitting, divergence_scale)
+    whole = decompose(query_moment, item_moment, min(ranks[-1], items.shape[1]))
     for rank in ranks:
         sketch = Sketch(
             np.ascontiguousarray(whole.items[:, :rank]),
@@ -78,10 +78,10 @@ def fit_sketch(
     return sketch
 
 
-def _moments(
+def moments(
     frame: Frame, items: Floats32, queries: Sequence[Encodings], divergence_scale: float
 ) -> tuple[Floats64, Floats64]:
-    """Second moments of queries and of items, both where it counts: (P, P) each."""
+    """Return the second moments of queries and of items, both where it counts: (P, P) each."""
     count = len(items)
     best = min(max(_FEWEST_BEST, round(_BEST_SHARE * count)), count)
     columns = items.shape[1]
@@ -114,7 +114,7 @@ def _moments(
     return query_moment, item_moment
 
 
-def _decompose(query_moment: Floats64, item_moment: Floats64, rank: int) -> Sketch:
+def decompose(query_moment: Floats64, item_moment: Floats64, rank: int) -> Sketch:
     """Truncate C_q^½ C_t^½ to ``rank``, its singular values shared by both sides.
 
     Shared evenly, items that answer the same queries lie together, which the partition needs.

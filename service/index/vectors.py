@@ -47,13 +47,6 @@ class HalfVectors:
     def __len__(self) -> int:
         return len(self.halves)
 
-    def framed(self, rows: NDArray[np.int64]) -> Floats32:
-        """Return the framed vectors of some rows (B, 3D + 1), as half precision has them."""
-        chosen = torch.from_numpy(rows).to(self.halves.device)
-        parts = (self.halves[chosen].float(), self.constants[chosen][:, None])
-        vectors: Floats32 = torch.cat(parts, dim=1).cpu().numpy()
-        return vectors
-
     def rescore(self, query: Floats32, rows: NDArray[np.int64]) -> Floats32:
         """Return the products of one framed query (3D + 1,) with some items: (C,)."""
         if self.halves.device.type == "cpu":  # numpy gathers rows several times faster

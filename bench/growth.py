@@ -1,0 +1,122 @@
+"""How the search grows from ten thousand items on, beside its peers, in one run, as pictures.
+
+Each engine is measured up to the size that fits into half of the free memory, or that it would
+finish within the budget (ten minutes), judged by the size before; beyond that there is no figure.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+
+from bench import peers, search
+from bench.search import exhaustively
+from bench.timing import Report, machine
+from bench.towers import Material
+from models.similarity import Encodings
+from service.index import building
+from service.index.segment import open_segment
+
+SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000, 3_162_278, 10_000_000)
+BUDGET_S = 600.0
+_QUERIES = 24
+_PICTURES = {
+    "p50_ms": "one query, median (ms)",
+    "recall_at_10": "recall@10 at λ = 0.5",
+    "build_s": "building (s)",
+}
+
+
+def run(
+    material: Material,
+    *,
+    largest: int,
+    out: Path,
+    budget_s: float = BUDGET_S,
+    sizes: Sequence[int] = SIZES,
+) -> Report:
+    """Measure every engine at every size up to ``largest``; pictures are written to ``out``."""
+    rows: list[Report] = []
+    details: list[Report] = []
+    expected_s: dict[str, float] = {}
+    before = 0
+    for size in (each for each in sizes if each <= largest):
+        folder = Path(mkdtemp(prefix="bench-growth-"))
+        try:
+            report = search.run(material, items=size, queries=_QUERIES, rounds=2, folder=folder)
+            details.append({name: each for name, each in report.items() if name != "groups"})
+            rows += [
+                _own("sketch", report, report["p50_ms"], report["recall_at_10"]),
+                _own("sketch, exact mode", report, report["exact_ms"], 1.0),
+            ]
+            growth = size / before if before else 1.0
+            known_s = {name: seconds * growth for name, seconds in expected_s.items()}
+            if 4 * size * (3 * material.dimensions + 1) < _free_bytes() / 2:
+                for row in peers.measure(_task(material, folder), budget_s, known_s):
+                    expected_s[row["engine"]] = row["took_s"]
+                    rows.append(row)
+            before = size
+        finally:
+            shutil.rmtree(folder)
+    _draw(rows, out)
+    return {"machine": machine(), "dimensions": material.dimensions, "rows": rows, "own": details}
+
+
+def _own(name: str, report: Report, p50_ms: float, recall: float) -> Report:
+    return {
+        "engine": name,
+        "items": report["items"],
+        "build_s": report["build_s"],
+        "p50_ms": p50_ms,
+        "recall_at_10": recall,
+        "took_s": report["build_s"],
+    }
+
+
+def _task(material: Material, folder: Path) -> peers.Task:
+    stored = np.load(folder / building.ENCODINGS_FILE)
+    items = Encodings(stored[:, 0], stored[:, 1], stored[:, 2])
+    query = material.queries(_QUERIES, seed=77)["curves"]
+    segment = open_segment(folder, {}, "cpu")
+    truth = exhaustively(segment, query, material.divergence_scale, (peers.WEIGHT,))
+    return peers.Task(items, query, material.divergence_scale, truth[peers.WEIGHT])
+
+
+def _free_bytes() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1_024
+    raise ValueError("/proc/meminfo has no MemAvailable")
+
+
+def _draw(rows: Sequence[Report], out: Path) -> None:
+    """Draw one picture a quantity: an engine a line, over the number of items."""
+    from matplotlib.figure import Figure
+
+    out.mkdir(parents=True, exist_ok=True)
+    engines = list(dict.fromkeys(row["engine"] for row in rows))
+    for quantity, label in _PICTURES.items():
+        figure = Figure(figsize=(7, 4.4), layout="constrained")
+        axes = figure.add_subplot()
+        for engine in engines:
+            own = engine.startswith("sketch")
+            points = [(row["items"], row[quantity]) for row in rows if row["engine"] == engine]
+            axes.plot(
+                *zip(*points, strict=True),
+                marker="o",
+                markersize=4,
+                linewidth=2.2 if own else 1.2,
+                label=engine,
+            )
+        axes.set_xscale("log")
+        if quantity != "recall_at_10":
+            axes.set_yscale("log")
+        axes.set_xlabel("items (windows)")
+        axes.set_ylabel(label)
+        axes.grid(visible=True, which="major", alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+        figure.savefig(out / f"growth-{quantity.replace('_', '-')}.png", dpi=130)
