@@ -64,13 +64,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, help="sequences: folder of each fold's record, taken from there again"
     )
-    parser.add_argument("--items", type=int, default=100_000, help="of search (100000)")
+    parser.add_argument(
+        "--items", type=int, default=100_000, help="of search, growth and sketch (100000)"
+    )
+    parser.add_argument(
+        "--budget-s", type=float, default=600.0, help="growth: the most of one peer (600)"
+    )
+    parser.add_argument(
+        "--towers", choices=("committee", "mlp"), default="committee", help="of search (committee)"
+    )
     parser.add_argument("--dim", type=int, default=256, help="D of search's towers (256)")
     parser.add_argument("--batch", type=int, default=1_441, help="pairs of a step (1441)")
     parser.add_argument("--dimensions", type=int, default=1_024, help="D of a step (1024)")
     parser.add_argument(
         "--chunk-rows", type=int, default=32, help="queries that step's peer compares at once (32)"
     )
+    parser.add_argument("--files", type=int, default=60, help="that ingest takes in (60)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each of them (30)")
+    parser.add_argument(
+        "--frontend",
+        nargs="+",
+        choices=("logmel", "vggish"),
+        default=("logmel", "vggish"),
+        help="that ingest hears with (both)",
+    )
+    parser.add_argument("--tempo", action="store_true", help="ingest: find their tempi too")
     return parser
 
 
@@ -185,8 +203,51 @@ def _serve(options: argparse.Namespace) -> Report:
 def _search(options: argparse.Namespace) -> Report:
     from bench import search, towers
 
-    material = towers.load_material(options.data.parent / "deam", options.dim)
+    material = towers.load_material(options.data.parent / "deam", options.dim, options.towers)
     return search.run(material, items=options.items, rounds=options.rounds, folder=options.out)
+
+
+def _ingest(options: argparse.Namespace) -> Report:
+    from bench import ingest
+
+    return ingest.run(
+        files=options.files,
+        seconds=options.seconds,
+        frontends=tuple(options.frontend),
+        tempo=options.tempo,
+    )
+
+
+def _sketch(options: argparse.Namespace) -> Report:
+    from bench import sketch, towers
+
+    material = towers.load_material(options.data.parent / "deam", options.dim, options.towers)
+    return sketch.run(material, items=options.items)
+
+
+def _sizing(options: argparse.Namespace) -> Report:
+    from bench import sizing, towers
+
+    material = towers.load_material(options.data.parent / "deam", options.dim, options.towers)
+    return sizing.run(material, items=options.items, rounds=options.rounds)
+
+
+def _growth(options: argparse.Namespace) -> Report:
+    from bench import growth, towers
+
+    material = towers.load_material(options.data.parent / "deam", options.dim, options.towers)
+    return growth.run(
+        material,
+        largest=options.items,
+        out=options.out or Path("growth"),
+        budget_s=options.budget_s,
+    )
+
+
+def _milvus(options: argparse.Namespace) -> Report:
+    from bench import milvus
+
+    return milvus.run(rounds=options.rounds)
 
 
 _SPEED = ("m2e", "e2m", "logmel")
@@ -203,9 +264,14 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "transfer": _transfer,
     "genres": _genres,
     "search": _search,
+    "growth": _growth,
+    "sketch": _sketch,
+    "sizing": _sizing,
     "encode": _encode,
     "precision": _precision,
     "serve": _serve,
+    "milvus": _milvus,
+    "ingest": _ingest,
 }
 
 

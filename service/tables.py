@@ -115,7 +115,10 @@ class TrackRow(Base):
         cascade="all, delete-orphan", passive_deletes=True
     )
     tags: Mapped[list[TrackTagRow]] = relationship(
-        cascade="all, delete-orphan", passive_deletes=True
+        cascade="all, delete-orphan",
+        passive_deletes=True,
+        order_by="TrackTagRow.tag",
+        lazy="selectin",  # answers show them when the session is gone
     )
 
 

@@ -52,6 +52,8 @@ def track_out(row: TrackRow) -> TrackOut:
         sample_rate_hz=row.sample_rate_hz,
         channels=row.channels,
         format=row.format,
+        bpm=row.bpm,
+        tags=[each.tag for each in row.tags],
         audio_url=f"/v1/tracks/{row.id}/audio",
         curve_url=f"/v1/tracks/{row.id}/curve",
     )

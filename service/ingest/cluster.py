@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -39,6 +40,7 @@ _FILES_A_ROUND = 20_000  # bounds what Ray and this process know at once
 _MOST_FILES_A_TASK = 8
 _TASKS_AN_ACTOR = 4
 _LOCAL_STORE_BYTES = 1_000_000_000
+_KNOCK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,21 @@ def _hands(nodes: list[dict[str, Any]], *, uses_gpu: bool) -> _Hands:
     return _Hands(cores, 1, on_gpu=False)
 
 
+def _require_listener(address: str) -> None:
+    """Knock where the address says that a cluster is: Ray itself would wait for minutes.
+
+    Raises:
+        StartError: nobody listens there.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise StartError(f"no Ray cluster can be used at '{address}': {error}") from error
+
+
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine, and leave it afterwards."""
@@ -181,6 +198,7 @@ def _connected(address: str) -> Iterator[Any]:
         raise StartError(
             "ingest --ray needs Ray, which is not installed: pip install 'circumplex[ray]'"
         ) from error
+    _require_listener(address)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         options |= {"num_cpus": core_count(), "include_dashboard": False}

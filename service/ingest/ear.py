@@ -71,20 +71,21 @@ class Ear:
 
     def _wanted(self, sha256: str) -> Wanted:
         return Wanted(
-            encoding=not _contains(self._encoded, sha256),
-            tempo=self._with_tempo is not None and not _contains(self._with_tempo, sha256),
+            encoding=not contains_digest(self._encoded, sha256),
+            tempo=self._with_tempo is not None and not contains_digest(self._with_tempo, sha256),
         )
 
 
 def sorted_digests(contents_sha256: Iterable[str]) -> Digests:
     """Return the digests of contents given in hexadecimal."""
-    # As S32, numpy drops zeros at the end: of strings that are all 32 long, no two become equal.
     digests: Digests = np.fromiter(map(bytes.fromhex, contents_sha256), "S32")
     digests.sort()
     return digests
 
 
-def _contains(digests: Digests, sha256: str) -> bool:
-    digest = np.bytes_(bytes.fromhex(sha256))
+def contains_digest(digests: Digests, sha256: str) -> bool:
+    """Tell whether a content, given in hexadecimal, is among the digests."""
+    # As S32, numpy drops zeros at the end; strings that are all 32 long stay different without.
+    digest = np.bytes_(bytes.fromhex(sha256).rstrip(b"\0"))
     place = int(np.searchsorted(digests, digest))
     return place < len(digests) and bool(digests[place] == digest)

@@ -104,9 +104,6 @@ class Writer:
             track = _track_row(path, heard)
             session.add(track)
             session.flush()
-            if heard.tags.genres:
-                rows = [{"track_id": track.id, "tag": genre} for genre in heard.tags.genres]
-                session.execute(insert(TrackTagRow), rows)
             tempi = int(heard.bpm is not None)
         else:
             if track.path != str(path) and not _holds(Path(track.path), heard.sha256):
@@ -144,6 +141,7 @@ def _track_row(path: Path, heard: Heard) -> TrackRow:
         format=heard.format,
         size_bytes=heard.size_bytes,
         bpm=heard.bpm,
+        tags=[TrackTagRow(tag=genre) for genre in heard.tags.genres],
         added_at=repository.now(),
     )
 

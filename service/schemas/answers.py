@@ -52,6 +52,8 @@ class TrackOut(BaseModel):
     sample_rate_hz: int
     channels: int
     format: str
+    bpm: float | None = Field(description="Tempo; null where it was not measured or has none")
+    tags: list[str]
     audio_url: str
     curve_url: str
 

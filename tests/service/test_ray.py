@@ -22,29 +22,67 @@ from tests.conftest import REPOSITORY
 from tests.service.conftest import wait_for, write_tone
 
 FILES = 24
-_STORE_BYTES = 80_000_000
-_CODE = """
+_INGEST = "import sys; from cli.main import main; sys.exit(main(sys.argv[1:]))"
+_CLUSTER = """
 import sys
-from cli.main import main
-sys.exit(main(sys.argv[1:]))
+from ray.cluster_utils import Cluster
+
+store = {"object_store_memory": 80_000_000}
+cluster = Cluster(
+    initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **store}
+)
+doomed = cluster.add_node(num_cpus=1, **store)
+cluster.wait_for_nodes()
+print("address", cluster.address, flush=True)
+sys.stdin.readline()
+cluster.remove_node(doomed, allow_graceful=False)
+print("killed", flush=True)
+sys.stdin.readline()
+cluster.shutdown()
 """
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Start a head node with one core; it stands for the machine that writes."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
-    from ray.cluster_utils import Cluster
+class TwoNodes:
+    """A cluster: the head node stays, the other can be killed; each has one core.
 
-    started = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 1,
-            "object_store_memory": _STORE_BYTES,
-            "include_dashboard": False,
-        },
-    )
+    It lives in a process of its own, where Ray's warnings are not ours.
+    """
+
+    def __init__(self) -> None:
+        environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CLUSTER],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = self._hear("address")
+
+    def kill_node(self) -> None:
+        self._say()
+        self._hear("killed")
+
+    def shutdown(self) -> None:
+        self._process.communicate("\n\n", timeout=60)
+
+    def _say(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def _hear(self, word: str) -> str:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(word):
+                return line.removeprefix(word).strip()
+        raise AssertionError("the cluster's process ended")
+
+
+@pytest.fixture
+def cluster() -> Iterator[TwoNodes]:
+    started = TwoNodes()
     yield started
     started.shutdown()
 
@@ -77,7 +115,7 @@ def start_ingest(music: Path, home: Path, address: str) -> subprocess.Popen[str]
     """Start the command line in a process of its own, as Ray is meant to be driven from."""
     command = ["ingest", str(music), "--home", str(home), "--json", "--ray-address", address]
     return subprocess.Popen(
-        [sys.executable, "-c", _CODE, *command],
+        [sys.executable, "-c", _INGEST, *command],
         cwd=REPOSITORY,
         env={**os.environ, "CIRCUMPLEX_TRACEBACK": "1"},
         stdout=subprocess.PIPE,
@@ -94,15 +132,13 @@ def report_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def test_a_node_dies_and_every_track_arrives_once(
-    cluster: Any, music: Path, tmp_path: Path, tiny_bundle_folder: Path, bundle: Bundle
+    cluster: TwoNodes, music: Path, tmp_path: Path, tiny_bundle_folder: Path, bundle: Bundle
 ) -> None:
-    doomed = cluster.add_node(num_cpus=2, object_store_memory=_STORE_BYTES)
-    cluster.wait_for_nodes()
     settings = Settings(home=tmp_path / "home")
     catalogue.register_bundle(settings, tiny_bundle_folder)
     ingest = start_ingest(music, settings.home, cluster.address)
     wait_for(lambda: len(stored(settings, bundle.id)) > 0, seconds=60)
-    cluster.remove_node(doomed, allow_graceful=False)
+    cluster.kill_node()
     assert len(stored(settings, bundle.id)) < FILES
     report = report_of(ingest)
     assert (report["added"], report["skipped"], report["failed"]) == (FILES, 0, [])
