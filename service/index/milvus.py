@@ -32,9 +32,9 @@ MOST_ANSWERS = 16_384
 
 ROWS_AT_ONCE = 8_192
 _WINDOWS_PER_SHARD, _MOST_SHARDS = 50_000_000, 16
-_LINKS, _BUILDING_WIDTH = 16, 200
+LINKS, _BUILDING_WIDTH = 16, 200
 """HNSW's M and efConstruction."""
-_SEARCH_WIDTH, _MOST_WIDTH = 1.5, 32_768
+SEARCH_WIDTH, _MOST_WIDTH = 1.5, 32_768
 """HNSW's ef, in rows that must be passed, and Milvus' limit of it."""
 _UNRESTRICTED = Restriction("", 1, 1, 1, 0)
 _CONNECTED_S, _SEARCHED_S, _WRITTEN_S, _LOADED_S = 10.0, 10.0, 120.0, 3_600.0
@@ -69,7 +69,7 @@ class MilvusSketches:
         """
         known = _UNRESTRICTED if admission is None else self._restriction(admission)
         limit = min(known.asked_for(count), MOST_ANSWERS)
-        width = min(round(_SEARCH_WIDTH * known.width(limit)), _MOST_WIDTH)
+        width = min(round(SEARCH_WIDTH * known.width(limit)), _MOST_WIDTH)
         answers = _reached(
             self.client.search,
             self.collection,
@@ -204,7 +204,7 @@ class MilvusStore:
             "sketch",
             index_type="HNSW",
             metric_type="L2",
-            params={"M": _LINKS, "efConstruction": _BUILDING_WIDTH},
+            params={"M": LINKS, "efConstruction": _BUILDING_WIDTH},
         )
         self.client.create_collection(
             name,

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from milvus_lite.server_manager import server_manager_instance
+from milvus_lite.server_manager import (  # type: ignore[import-untyped]
+    server_manager_instance,
+)
 
 from models.similarity import Encodings
 from service.errors import IndexUnreachableError, StartError
