@@ -21,7 +21,13 @@ from service.errors import StartError
 from service.following import follow
 from service.index.building import Examiners
 from service.index.milvus import open_store
-from service.index.snapshot import SnapshotSource, changes_needed, load_snapshot, write_snapshot
+from service.index.snapshot import (
+    SnapshotSource,
+    building_alone,
+    changes_needed,
+    load_snapshot,
+    write_snapshot,
+)
 from service.ingest import IngestReport, ingest_files, ingest_files_on_ray
 from service.settings import Settings
 from service.tables import BundleRow
@@ -131,6 +137,25 @@ def build_index(settings: Settings) -> IndexReport:
         return _build(settings, database, bundle)
 
 
+def fill_index(settings: Settings) -> IndexReport:
+    """Bring the current index into Milvus as the settings say, from where that was broken off.
+
+    Raises:
+        StartError: the settings name no Milvus, it cannot be used, or there is no usable index.
+    """
+    store = open_store(settings.milvus_uri, settings.milvus_token)
+    if store is None:
+        raise StartError("CIRCUMPLEX_MILVUS_URI is empty: there is nothing to fill")
+    with closing(Database(settings.database)) as database:
+        _, bundle = load_active_bundle(settings, database)
+        snapshot = load_snapshot(settings.snapshots_folder, bundle.id)
+        store.fill(snapshot.id, snapshot.segment)
+        with database.reading() as session:
+            missing = repository.count_tracks_without_windows(session, bundle.id)
+    segment = snapshot.segment
+    return IndexReport(snapshot.id, bundle.id, len(segment.owner_ids), len(segment), missing)
+
+
 def verify_index(settings: Settings) -> VerifyReport:
     """Check the current index: its bytes, that it holds the database's windows, and its answers.
 
@@ -143,7 +168,10 @@ def verify_index(settings: Settings) -> VerifyReport:
     with closing(Database(settings.database)) as database:
         _, bundle = load_active_bundle(settings, database)
         snapshot = load_snapshot(
-            settings.snapshots_folder, bundle.id, device=settings.search_device
+            settings.snapshots_folder,
+            bundle.id,
+            device=settings.search_device,
+            store=open_store(settings.milvus_uri, settings.milvus_token),
         )
         with database.reading() as session:
             followed = follow(session, snapshot)
@@ -235,29 +263,34 @@ def _copy_bundle(folder: Path, home: Path) -> None:
 
 
 def _build(settings: Settings, database: Database, bundle: Bundle) -> IndexReport:
-    """Build an index from one state of the database, then drop the changes it has in it."""
-    with database.reading() as session:
-        source = SnapshotSource(
-            bundle.id,
-            repository.last_change(session),
-            repository.count_windows(session, bundle.id),
-            bundle.manifest.music_tower.dimensions,
-            repository.stream_windows(session, bundle.id),
-            ((row.track_id, row.artist, row.bpm) for row in repository.stream_traits(session)),
-            repository.stream_tags(session),
-        )
-        missing = repository.count_tracks_without_windows(session, bundle.id)
-        examiners = Examiners(bundle.estimator.references, bundle.manifest.divergence_scale)
-        snapshot_id = write_snapshot(
-            settings.snapshots_folder, source, examiners, settings.index_precision
-        )
-    needed = changes_needed(settings.snapshots_folder)
-    if needed is not None:
-        with database.writing() as session:
-            repository.forget_changes(session, needed)
-    snapshot = load_snapshot(settings.snapshots_folder, bundle.id)
-    tracks = len(snapshot.segment.owner_ids)
-    return IndexReport(snapshot_id, bundle.id, tracks, len(snapshot.segment), missing)
+    """Build an index from one state of the database, then drop the changes it has in it.
+
+    One process at a time does, from reading to forgetting: of two builds the later one must have
+    the later state.
+    """
+    store = open_store(settings.milvus_uri, settings.milvus_token)
+    with building_alone(settings.snapshots_folder):
+        with database.reading() as session:
+            source = SnapshotSource(
+                bundle.id,
+                repository.last_change(session),
+                repository.count_windows(session, bundle.id),
+                bundle.manifest.music_tower.dimensions,
+                repository.stream_windows(session, bundle.id),
+                ((row.track_id, row.artist, row.bpm) for row in repository.stream_traits(session)),
+                repository.stream_tags(session),
+            )
+            missing = repository.count_tracks_without_windows(session, bundle.id)
+            examiners = Examiners(bundle.estimator.references, bundle.manifest.divergence_scale)
+            snapshot_id = write_snapshot(
+                settings.snapshots_folder, source, examiners, settings.index_precision, store
+            )
+        needed = changes_needed(settings.snapshots_folder)
+        if needed is not None:
+            with database.writing() as session:
+                repository.forget_changes(session, needed)
+        segment = load_snapshot(settings.snapshots_folder, bundle.id).segment
+    return IndexReport(snapshot_id, bundle.id, len(segment.owner_ids), len(segment), missing)
 
 
 def _worth_building(settings: Settings, database: Database, bundle: Bundle) -> bool:

@@ -225,11 +225,11 @@ def changed_tracks(session: Session, bundle_id: str, after: int) -> list[str]:
 
 
 def knows_change(session: Session, number: int) -> bool:
-    """Return whether the journal still reaches back to a change (0: to the very beginning)."""
-    if number == 0:
-        first = session.scalar(select(func.min(ChangeRow.number)))
-        return first is None or first == 1
-    return session.get(ChangeRow, number) is not None
+    """Return whether the journal still reaches back to a change (0: to the very beginning).
+
+    What a snapshot on disk needs is never forgotten, so of the beginning it always does.
+    """
+    return number == 0 or session.get(ChangeRow, number) is not None
 
 
 def forget_changes(session: Session, before: int) -> None:

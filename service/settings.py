@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     )
     milvus_uri: str = Field(
         "",
-        description="Where Milvus holds the index's sketches: the URL of a server, or a path ending "
+        description="Where Milvus holds the index's sketches: a server's URL, or a path ending "
         "in .db for milvus-lite; empty: FAISS, in this process",
     )
     milvus_token: str = Field(

@@ -79,6 +79,15 @@ class Snapshot:
     measured: dict[str, Any]
 
 
+@contextmanager
+def building_alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time build; the others wait. The lock ends with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def write_snapshot(
     folder: Path,
     source: SnapshotSource,
@@ -88,35 +97,33 @@ def write_snapshot(
 ) -> str:
     """Write a snapshot, fill ``store`` with it, and point to it; returns its id.
 
-    The one that was current before is kept, older ones are dropped.
+    The one that was current before is kept, older ones are dropped. To be called within
+    :func:`building_alone`.
 
     Raises:
-        StartError: another process is building one, the windows change meanwhile, or ``store``
-            cannot be filled.
+        StartError: the windows change meanwhile, or ``store`` cannot be filled.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder))
-        try:
-            manifest = _write_files(partial, source, examiners, precision)
-            digest = _digest(manifest)
-            snapshot_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{digest[:12]}"
-            text = json.dumps({"id": snapshot_id, **manifest}, indent=1, sort_keys=True)
-            (partial / _MANIFEST).write_text(text + "\n")
-            for path in partial.iterdir():
-                _flush(path)
-            _flush(partial)
-            partial.chmod(0o755)  # mkdtemp's own is for nobody else
-            partial.rename(folder / snapshot_id)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        if store is not None:
-            segment = open_segment(folder / snapshot_id, manifest["measured"], "cpu")
-            store.fill(snapshot_id, segment)
-        previous = current_id(folder)
-        _point_to(folder, snapshot_id)
-        _drop_all_but(folder, {snapshot_id, previous}, store)
+    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder))
+    try:
+        manifest = _write_files(partial, source, examiners, precision)
+        digest = _digest(manifest)
+        snapshot_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{digest[:12]}"
+        text = json.dumps({"id": snapshot_id, **manifest}, indent=1, sort_keys=True)
+        (partial / _MANIFEST).write_text(text + "\n")
+        for path in partial.iterdir():
+            _flush(path)
+        _flush(partial)
+        partial.chmod(0o755)  # mkdtemp's own is for nobody else
+        partial.rename(folder / snapshot_id)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if store is not None:
+        segment = open_segment(folder / snapshot_id, manifest["measured"], "cpu")
+        store.fill(snapshot_id, segment)
+    previous = current_id(folder)
+    _point_to(folder, snapshot_id)
+    _drop_all_but(folder, {snapshot_id, previous}, store)
     return snapshot_id
 
 
@@ -221,14 +228,6 @@ def _is_whole(path: Path, recorded: dict[str, Any], *, every_byte: bool) -> bool
 
 def _digest(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time write snapshots; the lock ends with the process."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _point_to(folder: Path, snapshot_id: str) -> None:
