@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -224,6 +225,24 @@ def test_ingest_skips_what_it_has_and_lists_what_fails(
     assert (report["added"], report["skipped"]) == (0, 3)
     assert [Path(failed["path"]).name for failed in report["failed"]] == ["broken.mp3"]
     assert "not used:" in said.err
+    assert (report["tracks_per_s"], report["times_real_time"]) == (0, 0)  # nothing was heard
+    assert report["cores_busy"] > 0
+
+
+def test_ingest_says_how_fast_it_was(
+    tiny_bundle_folder: Path,
+    real_recording: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["ingest", str(real_recording), "--home", str(tmp_path / "home")]
+    assert main([*command, "--bundle", str(tiny_bundle_folder)]) == 0
+    speed = capsys.readouterr().out.splitlines()[-1]
+    found = re.fullmatch(r"1 tracks in (.+) s: (.+) tracks/s, (.+) x real time", speed)
+    assert found, speed
+    wall_s, tracks_per_s, times_real_time = map(float, found.groups())
+    assert tracks_per_s == pytest.approx(1 / wall_s, abs=0.2, rel=0.1)
+    assert times_real_time > 10 * tracks_per_s  # it lasts 30 to 60 s
 
 
 def test_search_tracks_by_mood_and_by_curve(

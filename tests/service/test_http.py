@@ -74,6 +74,15 @@ def test_a_track_says_what_it_is(client: httpx.Client, real_track: dict[str, Any
     assert 26 < track["duration_s"] < 61
     assert track["title"]
     assert track["audio_url"] == f"/v1/tracks/{track['id']}/audio"
+    assert track["bpm"] is None  # CIRCUMPLEX_TEMPO is off
+
+
+def test_genres_of_a_file_are_tags(client: httpx.Client) -> None:
+    tracks = client.get("/v1/tracks", params={"limit": 500}).json()["items"]
+    assert {tuple(track["tags"]) for track in tracks if track["format"] == "mp3"} >= {
+        ("alt. rock",)
+    }
+    assert [track["tags"] for track in tracks if track["title"] == "Tone 1"] == [[]]
 
 
 def test_audio_in_ranges(

@@ -125,7 +125,7 @@ def start_ingest(music: Path, home: Path, address: str) -> subprocess.Popen[str]
 
 
 def report_of(process: subprocess.Popen[str]) -> dict[str, Any]:
-    said, problems = process.communicate(timeout=90)
+    said, problems = process.communicate(timeout=240)
     assert process.returncode == 0, problems
     report: dict[str, Any] = json.loads(said)
     return report
@@ -137,7 +137,7 @@ def test_a_node_dies_and_every_track_arrives_once(
     settings = Settings(home=tmp_path / "home")
     catalogue.register_bundle(settings, tiny_bundle_folder)
     ingest = start_ingest(music, settings.home, cluster.address)
-    wait_for(lambda: len(stored(settings, bundle.id)) > 0, seconds=60)
+    wait_for(lambda: len(stored(settings, bundle.id)) > 0, seconds=240)
     cluster.kill_node()
     assert len(stored(settings, bundle.id)) < FILES
     report = report_of(ingest)
@@ -161,7 +161,7 @@ def test_no_cluster_is_said_in_one_line(
     settings = Settings(home=tmp_path / "home")
     catalogue.register_bundle(settings, tiny_bundle_folder)
     nowhere = start_ingest(tmp_path, settings.home, "127.0.0.1:1")
-    _, problems = nowhere.communicate(timeout=90)
+    _, problems = nowhere.communicate(timeout=240)
     assert nowhere.returncode == 1
     (line,) = [line for line in problems.splitlines() if line.startswith("circumplex: ")]
     assert "no Ray cluster can be used at '127.0.0.1:1'" in line
