@@ -7,17 +7,22 @@ has: on a machine that others use too, that is what ``cores_busy`` would be with
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bench.encode import random_weights
 from bench.material import mp3, random_bundle
 from bench.timing import Report, machine
-from models.bundle import save_bundle
+from models.audio import decode
+from models.bundle import Bundle, save_bundle
 from models.frontends import LogMelFrontend
-from models.threads import core_count
+from models.threads import core_count, single_threaded
 from models.vggish_frontend import VGGishFrontend
 from service import catalogue
 from service.database import Database
@@ -27,6 +32,7 @@ from training.recipes import CIRCUMPLEX
 
 _RECORDINGS = 8  # different ones; copies differ by their tags
 _SAMPLE_S = 0.2
+_COMPARED = 8
 
 
 def run(
@@ -84,15 +90,39 @@ def _one(music: Path, root: Path, frontend: str, tempo: bool) -> Report:
 
         _, before = ingest(music / "few")
         report, watch = ingest(music / "many")
+        cost = _cost_of_blas_threads(sorted((music / "many").iterdir())[:_COMPARED], bundle)
     return {
         "tracks_per_s": report.tracks_per_s,
         "times_real_time": report.times_real_time,
         "cpu_s_per_track": report.cpu_s / max(report.heard, 1),
+        "cpu_with_blas_threads_over_without": cost,
         "cores_busy": report.cores_busy,
         "cores_wanted": watch.ready_s / (report.wall_s * core_count()),
         "most_memory_few_mb": before.most_memory_mb,
         "most_memory_mb": watch.most_memory_mb,
     }
+
+
+def _cost_of_blas_threads(files: list[Path], bundle: Bundle) -> float:
+    """Return the processor time of hearing with BLAS's threads, one a core, over without.
+
+    Which number BLAS starts with depends on what else is imported, and in which order.
+    """
+
+    def threaded() -> AbstractContextManager[object]:
+        limits: AbstractContextManager[object] = threadpool_limits(core_count(), user_api="blas")
+        return limits
+
+    def hear(path: Path) -> None:
+        bundle.encode_recording(decode(path.read_bytes()))
+
+    def cpu_s(context: Callable[[], AbstractContextManager[object]]) -> float:
+        with context(), ThreadPoolExecutor(core_count()) as pool:
+            started_s = time.process_time()
+            list(pool.map(hear, files))
+            return time.process_time() - started_s
+
+    return cpu_s(threaded) / cpu_s(single_threaded)
 
 
 class Watch:

@@ -19,8 +19,8 @@ def core_count() -> int:
 def single_threaded() -> Iterator[None]:
     """Let each thread compute by itself: BLAS and torch start no threads of their own.
 
-    BLAS's threads wait for each other by spinning; with a recording on every core they cost three
-    times what they compute. No result depends on it: the bits are the same with any number.
+    BLAS's threads wait for each other by spinning, which costs more than what they compute where
+    every core has a recording. No result depends on it: the bits are the same with any number.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

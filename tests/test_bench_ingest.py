@@ -15,6 +15,7 @@ def test_ingest() -> None:
     measured = report["logmel"]
     assert measured["times_real_time"] == pytest.approx(1.5 * measured["tracks_per_s"], rel=0.1)
     assert 0 < measured["cores_busy"] <= measured["cores_wanted"] + 0.2
+    assert measured["cpu_with_blas_threads_over_without"] > 0.3
     assert 100 < measured["most_memory_few_mb"] <= measured["most_memory_mb"] + 100
 
 
