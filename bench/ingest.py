@@ -31,7 +31,7 @@ from service.settings import Settings
 from training.recipes import CIRCUMPLEX
 
 _RECORDINGS = 8  # different ones; copies differ by their tags
-_SAMPLE_S = 0.2
+_SAMPLE_S = 0.05
 _COMPARED = 8
 
 
@@ -145,7 +145,7 @@ class Watch:
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    """Look at this process a few times a second."""
+    """Look at this process again and again."""
     watch, over = Watch(), threading.Event()
 
     def work() -> None:
@@ -160,6 +160,7 @@ def watched() -> Iterator[Watch]:
     finally:
         over.set()
         thread.join()
+        watch.look()
 
 
 def _ready_s() -> dict[str, float]:

@@ -11,10 +11,10 @@ from service.tags import read_tags
 
 
 def test_ingest() -> None:
-    report = ingest.run(files=10, few=4, seconds=1.5, frontends=("logmel",))
+    report = ingest.run(files=24, few=4, seconds=6.0, frontends=("logmel",))
     measured = report["logmel"]
-    assert measured["times_real_time"] == pytest.approx(1.5 * measured["tracks_per_s"], rel=0.1)
-    assert 0 < measured["cores_busy"] <= measured["cores_wanted"] + 0.2
+    assert measured["times_real_time"] == pytest.approx(6 * measured["tracks_per_s"], rel=0.1)
+    assert 0 < measured["cores_busy"] <= measured["cores_wanted"] + 0.3
     assert measured["cpu_with_blas_threads_over_without"] > 0.3
     assert 100 < measured["most_memory_few_mb"] <= measured["most_memory_mb"] + 100
 
