@@ -24,6 +24,7 @@ COPY training training
 COPY service service
 COPY migrations migrations
 COPY cli cli
+COPY bench bench
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
 
 

@@ -3,8 +3,8 @@
 The item of the largest inner product is the nearest one in r + 1 dimensions, where each item gets a
 last coordinate that brings it to one and the same length and each query a zero there (Bachrach et
 al., "Speeding up the Xbox recommender system using a Euclidean transformation for inner-product
-spaces", RecSys 2014). A graph built on inner products themselves leads past a fifth to a third of
-the best sketches (docs/decisions/0011-milvus.md).
+spaces", RecSys 2014). A graph built on inner products themselves leads past many of the best
+sketches (docs/decisions/0011-milvus.md).
 """
 
 from __future__ import annotations
