@@ -33,15 +33,6 @@ class Position:
 
 
 @dataclass(frozen=True)
-class KnownTrack:
-    """A track of the catalogue, as ingest needs it; ``encoded`` by the bundle asked about."""
-
-    id: str
-    path: str
-    encoded: bool
-
-
-@dataclass(frozen=True)
 class TraitRow:
     """What searches may filter a track by; its tags are in a table of their own."""
 
@@ -134,13 +125,6 @@ def stream_tags(
         rows = asked if part is None else asked.where(TrackTagRow.track_id.in_(part))
         for row in session.execute(rows):
             yield row.track_id, row.tag
-
-
-def known_tracks(session: Session, bundle_id: str) -> dict[str, KnownTrack]:
-    """Return every track by the SHA-256 of its content."""
-    encoded = exists().where(WindowRow.track_id == TrackRow.id, WindowRow.bundle_id == bundle_id)
-    rows = session.execute(select(TrackRow.content_sha256, TrackRow.id, TrackRow.path, encoded))
-    return {sha256: KnownTrack(track_id, path, done) for sha256, track_id, path, done in rows}
 
 
 def move_track(session: Session, track_id: str, path: str) -> None:

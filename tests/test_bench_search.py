@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
-from bench import growth, peers, search, sizing, sketch
+from bench import growth, peers, search, search_probe, sizing, sketch
 from bench.material import random_bundle, wandering_curve
 from bench.towers import Material
 from models.similarity import Encodings
@@ -52,7 +52,7 @@ def test_search(material: Material, tmp_path: Path) -> None:
     assert report["encodings_bytes_per_item"] == pytest.approx(12 * material.dimensions, rel=0.01)
     assert report["exact_gb_per_s"] > 0
     assert report["anonymous_bytes"] > 1_000_000
-    assert len(report["groups"]) == 2 * len(search.WEIGHTS)
+    assert len(report["groups"]) == 2 * len(search_probe.WEIGHTS)
     kept = (tmp_path / "encodings.npy").stat().st_mtime_ns
     again = search.run(material, items=1_500, queries=3, rounds=1, folder=tmp_path)
     assert (tmp_path / "encodings.npy").stat().st_mtime_ns == kept
