@@ -78,8 +78,7 @@ def _own(name: str, report: Report, p50_ms: float, recall: float) -> Report:
 
 
 def _task(material: Material, folder: Path) -> peers.Task:
-    stored = np.load(folder / building.ENCODINGS_FILE)
-    items = Encodings(stored[:, 0], stored[:, 1], stored[:, 2])
+    items = Encodings.of_block(np.load(folder / building.ENCODINGS_FILE))
     query = material.queries(_QUERIES, seed=77)["curves"]
     segment = open_segment(folder, {}, "cpu")
     truth = exhaustively(segment, query, material.divergence_scale, (peers.WEIGHT,))

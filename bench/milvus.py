@@ -17,14 +17,23 @@ from typing import Any
 import faiss
 import numpy as np
 
+from bench.graph import lifted_graph
 from bench.timing import Report, machine, medians_ms
 from models.similarity import Encodings
 from service.index.building import Examiners, write_index, write_traits, write_windows
-from service.index.lifting import Lift, sketch_blocks
-from service.index.milvus import LINKS, SEARCH_WIDTH, MilvusIndex, open_store, shards_for
+from service.index.ids import id_array
+from service.index.lifting import Lift
+from service.index.milvus import (
+    BUILDING_WIDTH,
+    LINKS,
+    SEARCH_WIDTH,
+    MilvusIndex,
+    open_store,
+    shards_for,
+)
 from service.index.partition import SketchIndex
 from service.index.segment import open_segment
-from service.index.shelf import Segment, id_array
+from service.index.shelf import Segment
 from service.index.traits import Traits
 
 _DIMENSIONS, _SCALE, _HIDDEN = 64, 0.02, 5
@@ -151,13 +160,8 @@ def _times(
 def _graph(plain: SketchIndex) -> tuple[Any, float]:
     """Build the graph that a query node holds, natively; returns it and the seconds it took."""
     assert plain.partition is not None
-    lift = Lift.of(plain.partition)
-    longest = lift.longest(plain.partition)
-    graph: Any = faiss.IndexHNSWFlat(plain.partition.sketch.rank + 1, LINKS, faiss.METRIC_L2)
-    graph.hnsw.efConstruction = 200
     started_s = time.perf_counter()
-    for _, sketches in sketch_blocks(plain.partition, 8_192):
-        graph.add(lift.items(sketches, longest))
+    graph, _ = lifted_graph(plain.partition, links=LINKS, width=BUILDING_WIDTH)
     return graph, (time.perf_counter() - started_s) * faiss.omp_get_max_threads()
 
 

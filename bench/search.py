@@ -35,9 +35,10 @@ from models.similarity import (
 )
 from service.index import building
 from service.index.building import Examiners, write_index, write_traits
+from service.index.ids import id_array
 from service.index.partition import SketchIndex
 from service.index.segment import open_segment
-from service.index.shelf import Segment, id_array
+from service.index.shelf import Segment
 from service.index.traits import Traits
 
 _K = 10

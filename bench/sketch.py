@@ -13,16 +13,18 @@ from functools import partial
 
 import faiss
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from bench.graph import lifted_graph
 from bench.timing import Report, machine, medians_ms
 from bench.towers import Material
 from models.similarity import Encodings
+from service.index.exam import Exam
 from service.index.frame import Frame
+from service.index.lifting import Lift
 from service.index.partition import Partition
 from service.index.sketch import MIXTURE, Sketch, decompose, moments
-from service.index.tuning import Exam, tune
+from service.index.tuning import WEIGHTS, tune
 
 _SAMPLE = 20_000
 _CANDIDATES = 200
@@ -44,14 +46,15 @@ def run(
     framed = frame.items(sample)
     everything = np.concatenate([frame.items(block) for block in blocks])
     fitting = list(material.queries(_FITTING, seed=5).values())
-    exam = Exam.of(frame, material.queries(_ASKED, seed=77), material.divergence_scale)
+    asked = material.queries(_ASKED, seed=77)
+    exam = Exam.of(frame, asked, WEIGHTS, material.divergence_scale)
     exam.see(0, everything)
     rows = []
     for rank in ranks:
         for name, fit in (("plain", _plain_moments), ("ours", moments)):
             sketch = decompose(*fit(frame, framed, fitting, material.divergence_scale), rank)
-            kept = exam.recalls(_best(exam, sketch, everything))
-            rows.append({"moments": name, "rank": rank, "worst_kept": min(kept.values())})
+            found = sketch.best(exam.questions, everything, _CANDIDATES)
+            rows.append({"moments": name, "rank": rank, "worst_kept": exam.worst(found)})
     sketch = decompose(
         *moments(frame, framed, fitting, material.divergence_scale), ranks[len(ranks) // 2]
     )
@@ -78,28 +81,17 @@ def _plain_moments(
     return query_moment, everything.T @ everything / len(items)
 
 
-def _best(exam: Exam, sketch: Sketch, everything: Floats32) -> NDArray[np.int64]:
-    scores = torch.from_numpy((exam.questions @ sketch.queries) @ (everything @ sketch.items).T)
-    best: NDArray[np.int64] = torch.topk(scores, _CANDIDATES, dim=1).indices.numpy()
-    return best
-
-
 def _searches(sketch: Sketch, everything: Floats32, exam: Exam) -> list[Report]:
-    sketches = everything @ sketch.items
-    partition = Partition.build(sketch, sketches)
+    partition = Partition.build(sketch, everything @ sketch.items)
     effort, _ = tune(partition, exam)
     ways: dict[str, Callable[[Floats32], NDArray[np.int64]]] = {
         f"cells, {effort.cells} visited": lambda asked: partition.candidates(
             asked, effort.cells, _CANDIDATES, None
         )
     }
-    lengths = (sketches.astype(np.float64) ** 2).sum(axis=1)
-    longest = lengths.max()
-    graph = faiss.IndexHNSWFlat(sketch.rank + 1, _LINKS)
-    graph.hnsw.efConstruction = _BUILD_WIDTH
-    graph.add(np.hstack([sketches, np.sqrt(longest - lengths)[:, None]]).astype(np.float32))
+    graph, order = lifted_graph(partition, links=_LINKS, width=_BUILD_WIDTH)
     for width in _WIDTHS:
-        ways[f"hnsw, width {width}"] = _graph_search(graph, sketch, width, float(longest))
+        ways[f"hnsw, width {width}"] = _graph_search(graph, np.array(order), partition, width)
     rows = []
     for name, search in ways.items():
         found = search(exam.questions)
@@ -110,16 +102,14 @@ def _searches(sketch: Sketch, everything: Floats32, exam: Exam) -> list[Report]:
 
 
 def _graph_search(
-    graph: faiss.IndexHNSWFlat, sketch: Sketch, width: int, longest: float
+    graph: faiss.IndexHNSWFlat, order: NDArray[np.int64], partition: Partition, width: int
 ) -> Callable[[Floats32], NDArray[np.int64]]:
+    lift = Lift.of(partition)
+
     def search(asked: Floats32) -> NDArray[np.int64]:
-        sketched = asked @ sketch.queries
-        # As long as the items, or float32 would not tell their distances apart.
-        sketched *= np.sqrt(longest) / np.linalg.norm(sketched, axis=1, keepdims=True)
         graph.hnsw.efSearch = width
-        found: NDArray[np.int64] = graph.search(
-            np.pad(sketched, ((0, 0), (0, 1))), min(_CANDIDATES, width)
-        )[1]
+        lifted = lift.queries(asked @ partition.sketch.queries)
+        found: NDArray[np.int64] = order[graph.search(lifted, min(_CANDIDATES, width))[1]]
         return found
 
     return search

@@ -42,6 +42,11 @@ class Encodings:
         return Encodings(self.embedding[rows], self.mean[rows], self.variance[rows])
 
     @classmethod
+    def of_block(cls, block: Floats) -> Encodings:
+        """Take embedding, mean and variance apart that lie side by side: (N, 3, D)."""
+        return cls(block[:, 0], block[:, 1], block[:, 2])
+
+    @classmethod
     def stack(cls, parts: Sequence[Encodings]) -> Encodings:
         """Put several blocks of encodings under one another."""
         return cls(

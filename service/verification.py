@@ -17,6 +17,7 @@ from service import repository
 from service.errors import StartError
 from service.following import Followed
 from service.index.partition import SketchIndex
+from service.index.segment import encodings_of
 from service.index.shelf import Shelf
 from service.index.snapshot import Snapshot, damaged_file
 from service.ranking import rank
@@ -112,7 +113,7 @@ def _tracks(stream: Iterator[Any]) -> Iterator[tuple[str, list[Any]]]:
 def _require_same(snapshot: Snapshot, track_id: str, rows: Sequence[Any]) -> int:
     segment = snapshot.segment
     places = segment.rows_of(track_id)
-    here = Encodings(*(np.array([row[part] for row in rows], np.float32) for part in (1, 2, 3)))
+    here = encodings_of(rows, segment.encodings.dimensions)
     spans = [(row[0][2], row[0][3]) for row in rows]
     same = len(places) == len(rows) and np.array_equal(
         spans, np.stack([segment.starts_s[places], segment.ends_s[places]], axis=1)

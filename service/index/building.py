@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from models.progress import Progress
 from models.similarity import Encodings
 from service.errors import StartError
+from service.index.exam import Exam
 from service.index.frame import Floats32, Frame
+from service.index.ids import id_array
 from service.index.partition import Effort, Partition
-from service.index.shelf import id_array
 from service.index.sketch import Sketch, fit_sketch
 from service.index.traits import Traits
-from service.index.tuning import Exam, tune
+from service.index.tuning import WEIGHTS, tune
 from service.index.vectors import CONSTANTS_FILE, HALVES_FILE, HalfVectors
 from service.tables import WindowKey
 
@@ -132,7 +133,7 @@ def write_index(folder: Path, examiners: Examiners, precision: Precision) -> dic
     stored = np.load(folder / ENCODINGS_FILE, mmap_mode="r")
     rng = np.random.default_rng(_SEED)
     rows = np.sort(rng.choice(len(stored), min(_SAMPLE, len(stored)), replace=False))
-    sample = _encodings(stored[rows])
+    sample = Encodings.of_block(stored[rows])
     frame = Frame.of(sample)
     framed = frame.items(sample)
     kinds = {"curves": examiners.curves, "recordings": sample}
@@ -142,7 +143,7 @@ def write_index(folder: Path, examiners: Examiners, precision: Precision) -> dic
     if len(stored) >= PARTITION_FROM:
         sketch = fit_sketch(frame, framed, fitting, judging, examiners.divergence_scale)
         logger.info("sketches of %d numbers", sketch.rank)
-    exam = Exam.of(frame, asking, examiners.divergence_scale)
+    exam = Exam.of(frame, asking, WEIGHTS, examiners.divergence_scale)
     sketches = _write_vectors(folder, stored, frame, sketch, exam)
     vectors = HalfVectors.open(folder)
     if len(stored):
@@ -173,9 +174,11 @@ def write_index(folder: Path, examiners: Examiners, precision: Precision) -> dic
 
 def _split(
     kinds: dict[str, Encodings], rng: np.random.Generator
-) -> tuple[list[Encodings], list[Encodings], dict[str, Encodings]]:
+) -> tuple[list[Encodings], dict[str, Encodings], dict[str, Encodings]]:
     """Draw queries of each kind to fit to, to choose the rank by, and to measure with."""
-    fitting, judging, asking = [], [], {}
+    fitting: list[Encodings] = []
+    judging: dict[str, Encodings] = {}
+    asking: dict[str, Encodings] = {}
     for kind, known in kinds.items():
         if not len(known):
             continue
@@ -186,7 +189,7 @@ def _split(
         first, second, third = (
             known.take(part) for part in np.split(order[: bounds[2]], bounds[:2])
         )
-        judging.append(first if len(first) else known)
+        judging[kind] = first if len(first) else known
         asking[kind] = second if len(second) else known
         fitting.append(third)
     return fitting, judging, asking
@@ -216,11 +219,7 @@ def _write_vectors(
 
 def _blocks(stored: NDArray[np.float32]) -> Iterator[tuple[int, Encodings]]:
     for first in range(0, len(stored), _ROWS_AT_ONCE):
-        yield first, _encodings(np.asarray(stored[first : first + _ROWS_AT_ONCE]))
-
-
-def _encodings(block: NDArray[np.float32]) -> Encodings:
-    return Encodings(block[:, 0], block[:, 1], block[:, 2])
+        yield first, Encodings.of_block(np.asarray(stored[first : first + _ROWS_AT_ONCE]))
 
 
 def _drop_single_precision(folder: Path, measured: dict[str, Any]) -> None:

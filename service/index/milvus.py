@@ -32,7 +32,7 @@ MOST_ANSWERS = 16_384
 
 ROWS_AT_ONCE = 8_192
 _WINDOWS_PER_SHARD, _MOST_SHARDS = 50_000_000, 16
-LINKS, _BUILDING_WIDTH = 16, 200
+LINKS, BUILDING_WIDTH = 16, 200
 """HNSW's M and efConstruction."""
 SEARCH_WIDTH, _MOST_WIDTH = 1.5, 32_768
 """HNSW's ef, in rows that must be passed, and Milvus' limit of it."""
@@ -204,7 +204,7 @@ class MilvusStore:
             "sketch",
             index_type="HNSW",
             metric_type="L2",
-            params={"M": LINKS, "efConstruction": _BUILDING_WIDTH},
+            params={"M": LINKS, "efConstruction": BUILDING_WIDTH},
         )
         self.client.create_collection(
             name,

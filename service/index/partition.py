@@ -66,7 +66,8 @@ class Partition:
         quantizer.add(centres)
         lists: Any = faiss.IndexIVFFlat(quantizer, rank, cells, faiss.METRIC_INNER_PRODUCT)
         lists.is_trained = True
-        sums = np.zeros((3, cells, rank))
+        sizes = np.zeros((cells, 1))
+        sums, squares = np.zeros((cells, rank)), np.zeros((cells, rank))
         for first in range(0, count, 1 << 17):
             block = np.ascontiguousarray(sketches[first : first + (1 << 17)])
             cell: NDArray[np.int64] = np.ravel(quantizer.search(block, 1)[1])
@@ -74,13 +75,14 @@ class Partition:
             lists.add_core(
                 len(block), faiss.swig_ptr(block), faiss.swig_ptr(ids), faiss.swig_ptr(cell)
             )
-            for power in range(3):
-                for column in range(rank):
-                    values: NDArray[np.float64] = block[:, column].astype(np.float64)
-                    sums[power, :, column] += np.bincount(cell, values**power, cells)
-        filled = np.maximum(sums[0], 1)
-        centroids = np.where(sums[0] > 0, sums[1] / filled, centres)
-        spreads = np.maximum(sums[2] / filled - centroids**2, 0)
+            sizes[:, 0] += np.bincount(cell, minlength=cells)
+            for column in range(rank):
+                values: NDArray[np.float64] = block[:, column].astype(np.float64)
+                sums[:, column] += np.bincount(cell, values, cells)
+                squares[:, column] += np.bincount(cell, values**2, cells)
+        filled = np.maximum(sizes, 1)
+        centroids = np.where(sizes > 0, sums / filled, centres)
+        spreads = np.maximum(squares / filled - centroids**2, 0)
         return cls(sketch, lists, centroids.astype(np.float32), spreads.astype(np.float32))
 
     def candidates(

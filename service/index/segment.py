@@ -26,9 +26,10 @@ from service.index.building import (
 )
 from service.index.flat import FlatIndex
 from service.index.frame import Frame
+from service.index.ids import id_array
 from service.index.milvus import MilvusStore
 from service.index.partition import Partition, SketchIndex
-from service.index.shelf import EncodingRows, Segment, id_array
+from service.index.shelf import EncodingRows, Segment
 from service.index.sketch import Sketch
 from service.index.traits import Traits
 from service.index.vectors import HALVES_FILE, HalfVectors, search_device
@@ -51,8 +52,7 @@ class StoredEncodings:
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Encodings:
         """Return the encodings of the given rows, in their order."""
-        block = self.rows[rows]
-        return Encodings(block[:, 0], block[:, 1], block[:, 2])
+        return Encodings.of_block(self.rows[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +134,16 @@ def _read_traits(folder: Path) -> Traits:
     )
 
 
+def encodings_of(rows: Sequence[tuple[WindowKey, Any, Any, Any]], dimensions: int) -> Encodings:
+    """Take the encodings (N, D) out of windows as the database streams them."""
+    return Encodings(
+        *(
+            np.array([row[part] for row in rows], np.float32).reshape(-1, dimensions)
+            for part in (1, 2, 3)
+        )
+    )
+
+
 def segment_in_memory(
     windows: Iterable[tuple[WindowKey, Any, Any, Any]],
     dimensions: int,
@@ -144,12 +154,7 @@ def segment_in_memory(
     rows = sorted(windows, key=lambda row: row[0])
     ids = sorted({key[0] for key, *_ in rows})
     places = {owner_id: place for place, owner_id in enumerate(ids)}
-    encodings = Encodings(
-        *(
-            np.array([row[part] for row in rows], np.float32).reshape(-1, dimensions)
-            for part in (1, 2, 3)
-        )
-    )
+    encodings = encodings_of(rows, dimensions)
     owner_ids = id_array(ids)
     return Segment(
         FlatIndex.build(encodings),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.similarity import Encodings
+from service.index.ids import place_of
 from service.index.protocol import Admission, SearchIndex
 from service.index.traits import Traits
 
@@ -54,19 +55,11 @@ class Segment:
 
     def rows_of(self, owner_id: str) -> NDArray[np.int64]:
         """Return the rows of one owner's windows; none where it is not here."""
-        place = self.place_of(owner_id)
+        place = place_of(self.owner_ids, owner_id)
         if place is None:
             return np.zeros(0, np.int64)
         first, last = np.searchsorted(self.owners, [place, place + 1])
         return np.arange(first, last)
-
-    def place_of(self, owner_id: str) -> int | None:
-        """Return an owner's position in ``owner_ids``, None where it is not here."""
-        encoded = owner_id.encode()
-        place = int(np.searchsorted(self.owner_ids, encoded))
-        if place == len(self.owner_ids) or self.owner_ids[place] != encoded:
-            return None
-        return place
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +155,7 @@ class Shelf:
         found = []
         for number, segment in enumerate(self.segments):
             for owner_id in owner_ids:
-                place = segment.place_of(owner_id)
+                place = place_of(segment.owner_ids, owner_id)
                 if place is not None:
                     found.append(place + int(self.first_owners[number]))
         return np.array(found, np.int64)
@@ -185,9 +178,3 @@ class Shelf:
             for number in range(len(self.segments))
             if len(places := np.flatnonzero(numbers == number))
         ]
-
-
-def id_array(owner_ids: Sequence[str]) -> NDArray[np.bytes_]:
-    """Write ids as one array of fixed width."""
-    encoded = [owner_id.encode() for owner_id in owner_ids]
-    return np.array(encoded, f"S{max(map(len, encoded), default=1)}")

@@ -14,7 +14,7 @@ Both moments are over a mixture of λ, so that one sketch serves every λ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,9 @@ import torch
 from numpy.typing import NDArray
 
 from models.similarity import Encodings
+from service.index.exam import Exam
 from service.index.frame import Floats32, Floats64, Frame
+from service.index.vectors import best_of_block
 
 MIXTURE = (0.0, 0.03, 0.1, 0.3, 0.6, 1.0)
 """The λ that a sketch is fitted over."""
@@ -34,7 +36,6 @@ _BEST_SHARE = 0.01
 _FEWEST_BEST = 50
 _SHARE_OF_ALL = 0.02  # of the moment of all items: those far from every best must stay far
 _SMALLEST_EIGENVALUE = 1e-11
-_TOP = 10
 _CANDIDATES = 50
 _ENOUGH_KEPT = 0.9985
 
@@ -51,12 +52,21 @@ class Sketch:
         """r."""
         return int(self.items.shape[1])
 
+    def best(self, questions: Floats32, items: Floats32, count: int) -> NDArray[np.int64]:
+        """Return the ``count`` rows of items that score highest for each question by sketch.
+
+        Questions (Q, 3D + 1) and items (N, 3D + 1) in the frame → (Q, C).
+        """
+        products = (questions @ self.queries) @ (items @ self.items).T
+        rows: NDArray[np.int64] = best_of_block(torch.from_numpy(products), 0, count)[1].numpy()
+        return rows
+
 
 def fit_sketch(
     frame: Frame,
     items: Floats32,
     fitting: Sequence[Encodings],
-    judging: Sequence[Encodings],
+    judging: Mapping[str, Encodings],
     divergence_scale: float,
     ranks: Sequence[int] = RANKS,
 ) -> Sketch:
@@ -68,12 +78,14 @@ def fit_sketch(
     """
     query_moment, item_moment = moments(frame, items, fitting, divergence_scale)
     whole = decompose(query_moment, item_moment, min(ranks[-1], items.shape[1]))
+    exam = Exam.of(frame, judging, MIXTURE, divergence_scale)
+    exam.see(0, items)
     for rank in ranks:
         sketch = Sketch(
             np.ascontiguousarray(whole.items[:, :rank]),
             np.ascontiguousarray(whole.queries[:, :rank]),
         )
-        if _kept(frame, items, sketch, judging, divergence_scale) >= _ENOUGH_KEPT:
+        if exam.worst(sketch.best(exam.questions, items, _CANDIDATES)) >= _ENOUGH_KEPT:
             break
     return sketch
 
@@ -141,28 +153,3 @@ def _root(moment: Floats64) -> tuple[Floats64, Floats64]:
     real = values > values[-1] * _SMALLEST_EIGENVALUE
     root = np.sqrt(values[real])
     return vectors[:, real] * root, vectors[:, real] / root
-
-
-def _kept(
-    frame: Frame,
-    items: Floats32,
-    sketch: Sketch,
-    queries: Sequence[Encodings],
-    divergence_scale: float,
-) -> float:
-    """Return the worst share, over kinds and λ, of true best items among a sketch's candidates."""
-    top, candidates = min(_TOP, len(items)), min(_CANDIDATES, len(items))
-    sketched = items @ sketch.items
-    worst = 1.0
-    for weight in MIXTURE:
-        for block in queries:
-            vectors = frame.queries(block, weight=weight, divergence_scale=divergence_scale)
-            true = _best(vectors @ items.T, top)
-            found = _best(vectors @ sketch.queries @ sketched.T, candidates)
-            worst = min(worst, float((true[:, :, None] == found[:, None, :]).any(axis=2).mean()))
-    return worst
-
-
-def _best(scores: Floats32, count: int) -> NDArray[np.int64]:
-    places: NDArray[np.int64] = torch.topk(torch.from_numpy(scores), count, dim=1).indices.numpy()
-    return places

@@ -32,9 +32,10 @@ from service.index.building import (
     write_traits,
     write_windows,
 )
+from service.index.ids import id_array
 from service.index.milvus import MilvusStore
 from service.index.segment import open_segment
-from service.index.shelf import Segment, id_array
+from service.index.shelf import Segment
 from service.index.traits import Traits
 
 SNAPSHOT_FORMAT = 2

@@ -10,6 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from service.index.ids import place_of
+
 UNKNOWN = -1
 
 
@@ -53,8 +55,8 @@ class Traits:
         artist_of: list[tuple[int, str]] = []
         bpm = np.full(len(owner_ids), np.nan, np.float32)
         for track_id, artist, tempo in known:
-            place = _place(owner_ids, track_id)
-            if place == UNKNOWN:
+            place = place_of(owner_ids, track_id)
+            if place is None:
                 continue
             if artist is not None and folded(artist):
                 artist_of.append((place, folded(artist)))
@@ -68,7 +70,7 @@ class Traits:
         tags = sorted(
             (place, folded(tag))
             for track_id, tag in tagged
-            if (place := _place(owner_ids, track_id)) != UNKNOWN
+            if (place := place_of(owner_ids, track_id)) is not None
         )
         tag_names = sorted({tag for _, tag in tags})
         tag_numbers: Mapping[str, int] = {name: number for number, name in enumerate(tag_names)}
@@ -122,9 +124,3 @@ def _numbers(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
         if place < len(names) and names[place] == name:
             found.append(place)
     return found
-
-
-def _place(owner_ids: NDArray[np.bytes_], track_id: str) -> int:
-    encoded = track_id.encode()
-    place = int(np.searchsorted(owner_ids, encoded))
-    return place if place < len(owner_ids) and owner_ids[place] == encoded else UNKNOWN

@@ -8,6 +8,7 @@ there; what was chosen, and why not, is logged.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ HALVES_FILE, CONSTANTS_FILE = "vectors.npy", "constants.npy"
 _ROWS_AT_ONCE = 1 << 17
 _TILE_ROWS = 512
 _GPU_ROOM = 1.25
+
+Best = tuple[torch.Tensor, torch.Tensor]
+"""Products and rows of each query's best items, both (Q, C), best first."""
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +108,7 @@ class HalfVectors:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Several queries: singles in tiles that stay in the cache, then the best."""
         single = torch.empty(_TILE_ROWS, self.halves.shape[1], device=self.halves.device)
-        best: list[tuple[torch.Tensor, torch.Tensor]] = []
+        best: list[Best] = []
         for first in range(0, len(self), _ROWS_AT_ONCE // 2):
             last = min(first + _ROWS_AT_ONCE // 2, len(self))
             products = queries[:, -1:] * self.constants[first:last]
@@ -114,15 +118,18 @@ class HalfVectors:
                 products[:, begin - first : end - first].addmm_(queries[:, :-1], tile.T)
             if admitted is not None:
                 products.masked_fill_(~admitted[first:last], -torch.inf)
-            values, rows = torch.topk(products, min(count, products.shape[1]), dim=1)
-            best.append((values, rows + first))
-            best = [_merged(best, count)]
+            best = [best_of([*best, best_of_block(products, first, count)], count)]
         return best[0]
 
 
-def _merged(
-    parts: list[tuple[torch.Tensor, torch.Tensor]], count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def best_of_block(products: torch.Tensor, first_row: int, count: int) -> Best:
+    """Return the ``count`` best of each query's products (Q, B) with rows from ``first_row`` on."""
+    values, places = torch.topk(products, min(count, products.shape[1]), dim=1)
+    return values, places + first_row
+
+
+def best_of(parts: Sequence[Best], count: int) -> Best:
+    """Return the ``count`` best of several parts, best first."""
     values = torch.cat([value for value, _ in parts], dim=1)
     rows = torch.cat([row for _, row in parts], dim=1)
     values, places = torch.topk(values, min(count, values.shape[1]), dim=1)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from models.similarity import Encodings
 from service.filtering import Filters
 from service.index.flat import FlatIndex
-from service.index.shelf import Segment, Shelf, id_array
+from service.index.ids import id_array
+from service.index.shelf import Segment, Shelf
 from service.index.traits import Traits
 from service.ranking import rank
 from tests.service import oracle

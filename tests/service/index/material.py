@@ -11,8 +11,9 @@ import numpy as np
 from models.similarity import Encodings
 from service.index import building
 from service.index.building import Examiners, Precision, write_index, write_traits, write_windows
+from service.index.ids import id_array
 from service.index.segment import open_segment
-from service.index.shelf import Segment, id_array
+from service.index.shelf import Segment
 from service.index.traits import Traits
 from service.tables import WindowKey
 

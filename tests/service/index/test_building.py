@@ -64,9 +64,9 @@ def test_a_sketch_takes_the_rank_that_it_needs() -> None:
     frame = Frame.of(items)
     blocks = [towers.queries(60, seed=seed) for seed in (40, 41)]
     framed = frame.items(items)
-    sketch = fit_sketch(frame, framed, blocks[:1], blocks[1:], SCALE)
+    sketch = fit_sketch(frame, framed, blocks[:1], {"curves": blocks[1]}, SCALE)
     assert 16 <= sketch.rank <= 48
-    most = fit_sketch(frame, framed, blocks[:1], blocks[1:], SCALE, ranks=(4,))
+    most = fit_sketch(frame, framed, blocks[:1], {"curves": blocks[1]}, SCALE, ranks=(4,))
     assert most.rank == 4
 
 

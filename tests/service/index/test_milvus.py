@@ -19,11 +19,12 @@ from models.similarity import Encodings
 from service.errors import IndexUnreachableError, StartError
 from service.index import milvus
 from service.index.expression import NO_TEMPO, filter_expression, restriction
+from service.index.ids import id_array
 from service.index.lifting import Lift, sketch_blocks
 from service.index.milvus import MilvusStore, collection_name, open_store, shards_for
 from service.index.partition import Partition, SketchIndex
 from service.index.protocol import Admission
-from service.index.shelf import Segment, id_array
+from service.index.shelf import Segment
 from service.index.traits import TrackFilter, Traits
 from tests.service.index.material import SCALE, Towers
 
