@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, NullPool, create_engine
 
 _START_S = 60.0
 _CAREFREE = ("fsync=off", "full_page_writes=off", "listen_addresses=", "max_connections=100")
@@ -59,7 +59,10 @@ class Postgres:
         self._log = (folder / "log").open("wb")
         self._process: subprocess.Popen[str]
         self.start()
-        self._engine = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
+        # No pool: a connection that is kept would outlive a stop, and fail whoever asks next.
+        self._engine = create_engine(
+            self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool
+        )
 
     def url(self, name: str) -> str:
         return f"postgresql+psycopg://{getpass.getuser()}@/{name}?host={self.folder}"
@@ -89,7 +92,6 @@ class Postgres:
         return self.url(name)
 
     def close(self) -> None:
-        self._engine.dispose()
         self.stop()
         self._log.close()
 

@@ -11,7 +11,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from models.bundle import Bundle
 from service import catalogue, repository
@@ -22,6 +24,7 @@ from tests.conftest import REPOSITORY
 from tests.service.conftest import wait_for, write_tone
 
 FILES = 24
+REPEATED = 10
 _INGEST = "import sys; from cli.main import main; sys.exit(main(sys.argv[1:]))"
 _CLUSTER = """
 import sys
@@ -92,7 +95,10 @@ def music(tmp_path: Path) -> Path:
     folder = tmp_path / "music"
     folder.mkdir()
     for number in range(FILES):
-        write_tone(folder / f"{number:02}.flac", number, seconds=40)
+        path = write_tone(folder / f"{number:02}.flac", number, seconds=40)
+        # Again and again: idle cores hear two dozen short files before a node can be killed.
+        samples, rate_hz = soundfile.read(path)
+        soundfile.write(path, np.tile(samples, REPEATED), rate_hz)
     return folder
 
 
