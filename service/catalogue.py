@@ -22,6 +22,7 @@ from service.following import follow
 from service.index.building import Examiners
 from service.index.milvus import open_store
 from service.index.snapshot import (
+    Snapshot,
     SnapshotSource,
     building_alone,
     changes_needed,
@@ -167,12 +168,7 @@ def verify_index(settings: Settings) -> VerifyReport:
     """
     with closing(Database(settings.database)) as database:
         _, bundle = load_active_bundle(settings, database)
-        snapshot = load_snapshot(
-            settings.snapshots_folder,
-            bundle.id,
-            device=settings.search_device,
-            store=open_store(settings.milvus_uri, settings.milvus_token),
-        )
+        snapshot = load_current_snapshot(settings, bundle.id)
         with database.reading() as session:
             followed = follow(session, snapshot)
             require_whole(session, snapshot, followed)
@@ -202,6 +198,18 @@ def load_active_bundle(
             "again with `circumplex ingest PATH --bundle BUNDLE`"
         )
     return row, bundle
+
+
+def load_current_snapshot(settings: Settings, bundle_id: str) -> Snapshot:
+    """Load the current snapshot, to be searched where and as the settings say.
+
+    Raises:
+        StartError: as :func:`service.index.snapshot.load_snapshot`, or Milvus cannot be used.
+    """
+    store = open_store(settings.milvus_uri, settings.milvus_token)
+    return load_snapshot(
+        settings.snapshots_folder, bundle_id, device=settings.search_device, store=store
+    )
 
 
 def _load(folder: Path, threads: int = 0) -> Bundle:
@@ -282,15 +290,14 @@ def _build(settings: Settings, database: Database, bundle: Bundle) -> IndexRepor
             )
             missing = repository.count_tracks_without_windows(session, bundle.id)
             examiners = Examiners(bundle.estimator.references, bundle.manifest.divergence_scale)
-            snapshot_id = write_snapshot(
+            written = write_snapshot(
                 settings.snapshots_folder, source, examiners, settings.index_precision, store
             )
         needed = changes_needed(settings.snapshots_folder)
         if needed is not None:
             with database.writing() as session:
                 repository.forget_changes(session, needed)
-        segment = load_snapshot(settings.snapshots_folder, bundle.id).segment
-    return IndexReport(snapshot_id, bundle.id, len(segment.owner_ids), len(segment), missing)
+    return IndexReport(written.id, bundle.id, written.tracks, written.windows, missing)
 
 
 def _worth_building(settings: Settings, database: Database, bundle: Bundle) -> bool:

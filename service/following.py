@@ -7,7 +7,7 @@ snapshot are passed over, and its windows of now, if any, are searched beside it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -61,3 +61,20 @@ def follow(session: Session, snapshot: Snapshot) -> Followed:
     alive = Admission(mask)
     shelf = Shelf((base, tail), (alive, None)) if len(tail) else Shelf((base,), (alive,))
     return Followed(shelf, last, len(tail), len(base) - alive.count)
+
+
+def catch_up(session: Session, snapshot: Snapshot, known: Followed) -> Followed:
+    """Bring a state of the shelf up to date; returns itself where nothing changed.
+
+    Changes of another bundle's windows, of which an ingest with a new model makes millions, are
+    counted and move nothing.
+
+    Raises:
+        StartError: as :func:`follow`.
+    """
+    last = repository.last_change(session)
+    if last == known.change:
+        return known
+    if not repository.changed_tracks(session, snapshot.bundle_id, known.change):
+        return replace(known, change=last)
+    return follow(session, snapshot)

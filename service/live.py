@@ -18,7 +18,7 @@ from models.curve import Curve
 from models.estimate import Estimate
 from models.similarity import Encodings
 from service import repository
-from service.catalogue import load_active_bundle
+from service.catalogue import load_active_bundle, load_current_snapshot
 from service.database import Database
 from service.emotions import user_emotion
 from service.errors import (
@@ -27,9 +27,8 @@ from service.errors import (
     TrackNotFoundError,
     TrackNotIndexedError,
 )
-from service.following import follow
-from service.index.milvus import open_store
-from service.index.snapshot import current_id, load_snapshot
+from service.following import catch_up, follow
+from service.index.snapshot import current_id
 from service.listening import EmotionAnswer, hear
 from service.repository import Position
 from service.retrieval import Answer, Emotion, EmotionShelf, Limits, Searcher
@@ -237,8 +236,9 @@ class LiveService:
     def _follow(self) -> None:
         searcher = self._searcher
         with self.database.reading() as session:
-            if repository.last_change(session) != searcher.followed.change:
-                searcher = replace(searcher, followed=follow(session, searcher.snapshot))
+            followed = catch_up(session, searcher.snapshot, searcher.followed)
+            if followed is not searcher.followed:
+                searcher = replace(searcher, followed=followed)
             # No emotion is ever changed, so that their number tells of new ones.
             if repository.count_emotions(session) != len(searcher.emotions.emotions):
                 rows = repository.emotions(session)
@@ -253,12 +253,7 @@ class LiveService:
             bundle = loaded
         else:
             row, bundle = load_active_bundle(self.settings, self.database)
-        snapshot = load_snapshot(
-            self.settings.snapshots_folder,
-            bundle.id,
-            device=self.settings.search_device,
-            store=open_store(self.settings.milvus_uri, self.settings.milvus_token),
-        )
+        snapshot = load_current_snapshot(self.settings, bundle.id)
         with self.database.reading() as session:
             followed = follow(session, snapshot)
             emotions = [Emotion.of_row(row) for row in repository.emotions(session)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import Exists, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.tables import (
@@ -127,6 +127,42 @@ def stream_tags(
             yield row.track_id, row.tag
 
 
+def standing_of_content(
+    session: Session, content_sha256: str, bundle_id: str
+) -> tuple[bool, bool] | None:
+    """Tell of a content whether a bundle has encoded it and whether its tempo is known.
+
+    None where no track has this content.
+    """
+    query = select(_encoded_by(bundle_id), TrackRow.bpm.is_not(None))
+    row = session.execute(query.where(TrackRow.content_sha256 == content_sha256)).one_or_none()
+    return None if row is None else (bool(row[0]), bool(row[1]))
+
+
+def tracks_of_contents(
+    session: Session, contents_sha256: Sequence[str]
+) -> dict[str, tuple[str, str]]:
+    """Return (track id, path) of those contents that have a track, by their SHA-256."""
+    rows = session.execute(
+        select(TrackRow.content_sha256, TrackRow.id, TrackRow.path).where(
+            TrackRow.content_sha256.in_(contents_sha256)
+        )
+    )
+    return {sha256: (track_id, path) for sha256, track_id, path in rows}
+
+
+def encoded_contents(session: Session, bundle_id: str) -> Iterator[str]:
+    """Yield the SHA-256 of every content that a bundle has encoded, in any order."""
+    query = select(TrackRow.content_sha256).where(_encoded_by(bundle_id))
+    yield from session.scalars(query.execution_options(yield_per=_ROWS_AT_ONCE))
+
+
+def contents_with_tempo(session: Session) -> Iterator[str]:
+    """Yield the SHA-256 of every content whose tempo is known, in any order."""
+    query = select(TrackRow.content_sha256).where(TrackRow.bpm.is_not(None))
+    yield from session.scalars(query.execution_options(yield_per=_ROWS_AT_ONCE))
+
+
 def move_track(session: Session, track_id: str, path: str) -> None:
     """Note where a track's file is now."""
     session.execute(update(TrackRow).where(TrackRow.id == track_id).values(path=path))
@@ -134,8 +170,13 @@ def move_track(session: Session, track_id: str, path: str) -> None:
 
 def count_tracks_without_windows(session: Session, bundle_id: str) -> int:
     """Return how many tracks a bundle has not encoded."""
-    encoded = exists().where(WindowRow.track_id == TrackRow.id, WindowRow.bundle_id == bundle_id)
-    return session.scalar(select(func.count()).select_from(TrackRow).where(~encoded)) or 0
+    query = select(func.count()).select_from(TrackRow).where(~_encoded_by(bundle_id))
+    return session.scalar(query) or 0
+
+
+def _encoded_by(bundle_id: str) -> Exists:
+    """Say of a track that a bundle has encoded it."""
+    return exists().where(WindowRow.track_id == TrackRow.id, WindowRow.bundle_id == bundle_id)
 
 
 # Windows

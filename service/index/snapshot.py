@@ -80,6 +80,15 @@ class Snapshot:
     measured: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Written:
+    """A snapshot that was written: its id, and how much it holds."""
+
+    id: str
+    tracks: int
+    windows: int
+
+
 @contextmanager
 def building_alone(folder: Path) -> Iterator[None]:
     """Let one process at a time build; the others wait. The lock ends with the process."""
@@ -95,8 +104,8 @@ def write_snapshot(
     examiners: Examiners,
     precision: Precision,
     store: MilvusStore | None = None,
-) -> str:
-    """Write a snapshot, fill ``store`` with it, and point to it; returns its id.
+) -> Written:
+    """Write a snapshot, fill ``store`` with it, and point to it.
 
     The one that was current before is kept, older ones are dropped. To be called within
     :func:`building_alone`.
@@ -125,7 +134,7 @@ def write_snapshot(
     previous = current_id(folder)
     _point_to(folder, snapshot_id)
     _drop_all_but(folder, {snapshot_id, previous}, store)
-    return snapshot_id
+    return Written(snapshot_id, manifest["tracks"], manifest["count"])
 
 
 def current_id(folder: Path) -> str | None:

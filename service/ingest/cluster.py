@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 from models.bundle import Bundle
 from models.progress import Progress
 from models.threads import core_count
+from service import repository
 from service.database import Database
 from service.errors import StartError
 from service.ingest.files import NOT_UNICODE, audio_files, count_audio_files, is_unicode
 from service.ingest.report import IngestReport
-from service.ingest.standing import contents_with_tempo, encoded_contents
 from service.ingest.writing import Writer
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def ingest_files_on_ray(
         hands = _hands(ray.nodes(), uses_gpu=_uses_gpu(bundle))
         report = IngestReport(cores=hands.actors * hands.cpus)
         with database.reading() as session:
-            encoded = sorted_digests(encoded_contents(session, bundle.id))
-            with_tempo = sorted_digests(contents_with_tempo(session)) if tempo else None
+            encoded = sorted_digests(repository.encoded_contents(session, bundle.id))
+            with_tempo = sorted_digests(repository.contents_with_tempo(session)) if tempo else None
         errand = Errand(
             bundle_files=ray.put({p.name: p.read_bytes() for p in bundle_folder.iterdir()}),
             encoded=ray.put(encoded),

@@ -17,11 +17,11 @@ from models.bundle import Bundle
 from models.progress import Progress
 from models.tempo import load_librosa
 from models.threads import core_count, single_threaded
+from service import repository
 from service.database import Database
 from service.ingest.files import NOT_UNICODE, audio_files, count_audio_files, is_unicode
 from service.ingest.hearing import Failed, Hearer, Outcome, Wanted
 from service.ingest.report import IngestReport
-from service.ingest.standing import wanted_of
 from service.ingest.writing import Writer
 
 _AHEAD_PER_CORE = 32
@@ -47,7 +47,9 @@ def ingest_files(
 
     def wanted(sha256: str) -> Wanted:
         with database.reading() as session:
-            return wanted_of(session, sha256, bundle.id, tempo=tempo)
+            known = repository.standing_of_content(session, sha256, bundle.id)
+        is_encoded, has_tempo = known or (False, False)
+        return Wanted(encoding=not is_encoded, tempo=tempo and not has_tempo)
 
     _hear_all(paths, Hearer(bundle, wanted, max_audio_s=max_audio_s), database, bundle.id, report)
     report.wall_s = time.perf_counter() - started_s

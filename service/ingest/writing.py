@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.bundle import EncodedRecording
+from models.checksum import file_sha256
 from service import repository
 from service.database import Database
 from service.ingest.hearing import Failed, Heard, Known, Outcome
 from service.ingest.report import IngestReport
-from service.ingest.standing import tracks_of_contents
 from service.tables import TrackRow, TrackTagRow, WindowRow
 
 _FILES_AT_ONCE = 32
@@ -88,7 +87,7 @@ class Writer:
         if not known:
             return {}
         with self._database.reading() as session:
-            tracks = tracks_of_contents(session, [each.sha256 for _, each in known])
+            tracks = repository.tracks_of_contents(session, [each.sha256 for _, each in known])
         moved: dict[str, Path] = {}
         for path, each in known:
             track_id, old = tracks.get(each.sha256, ("", str(path)))  # deleted meanwhile: no matter
@@ -121,8 +120,7 @@ class Writer:
 def _holds(path: Path, sha256: str) -> bool:
     """Tell whether a file is there and has this content."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        return file_sha256(path) == sha256
     except OSError:
         return False
 

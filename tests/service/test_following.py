@@ -20,7 +20,7 @@ from service.index.traits import TrackFilter
 from service.live import LiveService
 from service.retrieval import Limits
 from service.settings import Settings
-from service.tables import TrackRow, TrackTagRow
+from service.tables import BundleRow, TrackRow, TrackTagRow, WindowRow
 from service.upkeep import Upkeep
 from tests.service.conftest import start_server, wait_for, write_tone
 
@@ -65,6 +65,28 @@ def test_a_deleted_track_is_gone_at_once_and_for_good(home: Path) -> None:
     catalogue.build_index(settings)
     with closing(LiveService(settings)) as live:
         assert first not in found(live)
+
+
+def test_another_model_s_windows_move_nothing(home: Path, database: Database) -> None:
+    with closing(LiveService(Settings(home=home))) as live, database.writing() as session:
+        before = live.searcher
+        other = "0" * 64
+        session.add(
+            BundleRow(id=other, name="o", path="o", active=False, added_at=repository.now())
+        )
+        session.flush()
+        row = repository.page_of_tracks(session, None, 1)[0]
+        known = repository.windows_of_track(session, row.id, before.bundle.id)[0]
+        values = {name: getattr(known, name) for name in ("embedding", "mean", "variance")}
+        session.add(
+            WindowRow(
+                track_id=row.id, bundle_id=other, position=0, start_s=0.0, end_s=30.0, **values
+            )
+        )
+        session.commit()
+        assert live.refresh()
+        assert live.searcher.followed.change > before.followed.change
+        assert live.searcher.tracks is before.tracks
 
 
 def test_filters_hold_in_the_index_and_beside_it(home: Path, database: Database) -> None:

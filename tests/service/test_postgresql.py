@@ -172,7 +172,7 @@ def test_writers_that_cross_do_not_deadlock(opened: Database) -> None:
     with opened.writing() as session:
         session.add_all(track(f"t{number}") for number in range(8))
 
-    def write(number: int) -> None:
+    def write(number: int) -> int:
         rng = np.random.default_rng(number)
         for turn in range(10):
             with opened.writing() as session:
@@ -187,10 +187,11 @@ def test_writers_that_cross_do_not_deadlock(opened: Database) -> None:
                     else:
                         known.bpm = float(rng.uniform(60, 180))
                     session.flush()
+        return turn
 
     with ThreadPoolExecutor(4) as pool:
-        for future in [pool.submit(write, number) for number in range(4)]:
-            future.result(timeout=60)
+        futures = [pool.submit(write, number) for number in range(4)]
+        assert [future.result(timeout=60) for future in futures] == [9, 9, 9, 9]
 
 
 def test_more_threads_than_connections_wait_for_one_another(opened: Database) -> None:
