@@ -8,34 +8,26 @@ formula as two nested loops, on a part of the catalogue. An empty request to the
 from __future__ import annotations
 
 import math
-import os
-import re
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import numpy as np
 
 from bench.material import DEMO_TRACKS, home_settings, wandering_curve
+from bench.server import running_server
 from bench.timing import DisagreementError, Report, machine, medians_ms, require_close
 from models.curve import Curve
 from models.similarity import Encodings, composite_similarity
 from service.live import LiveService
 from service.retrieval import Limits, Searcher
-from service.settings import Settings
 from training.evaluation import best_of_windows
 
 _K = 10
 _CURVE_STEPS = 90
 _SCORE_TOLERANCE = 1e-9
-_START_S = 60.0
-_REPOSITORY = Path(__file__).resolve().parent.parent
 
 Ranking = list[tuple[str, float]]
 """Track ids and scores, best first."""
@@ -61,7 +53,11 @@ def run(
             searcher = live.searcher
         encoded = [_encode(searcher, curve) for curve in asked]
         part = np.arange(min(loop_windows, searcher.tracks.windows))
-        with _server(settings) as client:
+        with (
+            running_server(settings) as address,
+            httpx.Client(base_url=address, timeout=60) as client,
+        ):
+            client.get("/livez").raise_for_status()
             _check_answers(searcher, client, asked, part)
             times = medians_ms(
                 {
@@ -200,40 +196,3 @@ def _divergence(
     for m, v, n, w in zip(query_mean, query_variance, mean, variance, strict=True):
         total += math.log(w / v) + (v + (m - n) ** 2) / w - 1
     return total / 2
-
-
-@contextmanager
-def _server(settings: Settings) -> Iterator[httpx.Client]:
-    """Run the service as a process of its own on a free port."""
-    command = [
-        sys.executable,
-        "-m",
-        "cli.main",
-        "serve",
-        "--home",
-        str(settings.home),
-        "--port",
-        "0",
-    ]
-    with TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        with log.open("wb") as stderr:
-            environment = {**os.environ, "CIRCUMPLEX_DATABASE_URL": settings.database_url}
-            process = subprocess.Popen(command, cwd=_REPOSITORY, env=environment, stderr=stderr)
-        try:
-            with httpx.Client(base_url=_address(process, log), timeout=60) as client:
-                client.get("/livez").raise_for_status()
-                yield client
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    until_s = time.monotonic() + _START_S
-    while process.poll() is None and time.monotonic() < until_s:
-        found = re.search(r"Circumplex serves (http://\S+)\n", log.read_text())
-        if found:
-            return found[1]
-        time.sleep(0.05)
-    raise RuntimeError(f"the server did not start: {log.read_text().strip()}")

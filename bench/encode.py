@@ -75,17 +75,25 @@ def run(
 @contextmanager
 def random_weights() -> Iterator[Path]:
     """Write weights of VGGish's shapes, and keep its graphs beside them for as long."""
-    generator = torch.Generator().manual_seed(0)
     with TemporaryDirectory() as folder, _cache_in(folder):
         path = Path(folder) / "vggish-10086976.safetensors"
-        with torch.device("meta"):
-            shapes = {n: p.shape for n, p in VGG(make_layers(), False).named_parameters()}
-        tensors = {}
-        for name, shape in shapes.items():
-            bound = math.sqrt(6 / math.prod(shape[1:])) if len(shape) > 1 else 0.1
-            tensors[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
-        save_file(tensors, path)
+        write_random_weights(path, seed=0)
         yield path
+
+
+def write_random_weights(path: Path, *, seed: int) -> None:
+    """Write tensors of VGGish's shapes, 288 MB.
+
+    He's initialisation, so that what the last layer gives still depends on what the first saw.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        shapes = {n: p.shape for n, p in VGG(make_layers(), False).named_parameters()}
+    tensors = {}
+    for name, shape in shapes.items():
+        bound = math.sqrt(6 / math.prod(shape[1:])) if len(shape) > 1 else 0.1
+        tensors[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    save_file(tensors, path)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bench.encode import random_weights
 from bench.material import mp3, random_bundle
-from bench.timing import Report, machine
+from bench.timing import Report, machine, status_bytes
 from models.audio import decode
 from models.bundle import Bundle, save_bundle
 from models.frontends import LogMelFrontend
@@ -138,8 +138,7 @@ class Watch:
         return sum(last - self._first.get(thread, 0.0) for thread, last in self._last.items())
 
     def look(self) -> None:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.most_memory_mb = max(self.most_memory_mb, pages * 4_096 / 1e6)
+        self.most_memory_mb = max(self.most_memory_mb, status_bytes("VmRSS") / 1e6)
         self._last |= _ready_s()  # threads that have ended keep what was last seen of them
 
 

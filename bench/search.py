@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.search_probe import WEIGHTS
-from bench.timing import Report, machine, medians_ms
+from bench.timing import Report, machine, medians_ms, status_bytes
 from bench.towers import Material, write_encodings
 from models.similarity import (
     Encodings,
@@ -129,9 +129,7 @@ def _watched(work: Callable[[], Any]) -> tuple[Any, int]:
 
     def watch() -> None:
         while not done.wait(0.05):
-            status = Path("/proc/self/status").read_text()
-            line = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
-            seen[0] = max(seen[0], int(line.split()[1]) * 1_024)
+            seen[0] = max(seen[0], status_bytes("RssAnon"))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 import torch
 
+from bench.timing import status_bytes
 from models.similarity import Encodings
 from service.index.segment import open_segment
 from service.index.shelf import Shelf
@@ -66,7 +67,7 @@ def _measure(folder: Path, scale: float) -> dict[str, Any]:
             answers[name] = rows
     return {
         "ready_s": ready_s,
-        "anonymous_bytes": _status_bytes("RssAnon"),
+        "anonymous_bytes": status_bytes("RssAnon"),
         "first_p50_ms": float(np.median(first_ms)),
         "first_p99_ms": float(np.percentile(first_ms, 99)),
         "p50_ms": float(np.median(np.concatenate(list(again_ms.values())))),
@@ -74,13 +75,6 @@ def _measure(folder: Path, scale: float) -> dict[str, Any]:
         "p50_ms_by_group": {name: float(np.median(times)) for name, times in again_ms.items()},
         "answers": answers,
     }
-
-
-def _status_bytes(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1_024
-    raise ValueError(f"/proc/self/status has no {field}")
 
 
 if __name__ == "__main__":

@@ -8,19 +8,15 @@ lone request is measured without HTTP, whose noise is larger than it.
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import httpx
 
 from bench.encode import random_weights
 from bench.material import home_settings, mp3
+from bench.server import running_server
 from bench.timing import Report, machine, medians_ms
 from models.features import PatchFrontend
 from models.frontends import Frontend, LogMelFrontend
@@ -30,12 +26,6 @@ from service.listening import answer, hear, listen
 from service.live import LiveService
 from service.retrieval import Limits
 from service.settings import Settings
-
-_SERVE = (
-    "from service.server import serve; from service.settings import Settings; "
-    "serve(Settings(), port=0)"
-)
-_ANNOUNCED = "Circumplex serves "
 
 
 def run(
@@ -74,7 +64,7 @@ def _one(
     files = [mp3(duration_s, seed) for seed in range(4)]
     uploads = [files[number % len(files)] for number in range(clients)]
     with (
-        _server(settings.home) as address,
+        running_server(settings) as address,
         ThreadPoolExecutor(clients) as pool,
         httpx.Client(base_url=address, timeout=120) as client,
     ):
@@ -125,25 +115,3 @@ def _cost_of_company(
         "lone_unbatched_ms": times["alone"],
         "lone_batched_over_unbatched": times["batched"] / times["alone"],
     }
-
-
-@contextmanager
-def _server(home: Path) -> Iterator[str]:
-    """Start a server on a home folder; its address."""
-    log = home.parent / "server.log"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE],
-            env={**os.environ, "CIRCUMPLEX_HOME": str(home), "CIRCUMPLEX_DATABASE_URL": ""},
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
-    try:
-        while _ANNOUNCED not in (text := log.read_text()):
-            if process.poll() is not None:
-                raise RuntimeError(f"the server did not start: {text}")
-            time.sleep(0.05)
-        yield text.split(_ANNOUNCED)[1].split()[0]
-    finally:
-        process.terminate()
-        process.wait(30)

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,14 @@ def machine() -> Report:
             pool["prefix"]: pool["num_threads"] for pool in threadpool_info() if "prefix" in pool
         },
     }
+
+
+def status_bytes(field: str) -> int:
+    """Return what Linux says of this process's memory: ``RssAnon``, ``VmRSS``, ..."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1_024
+    raise ValueError(f"/proc/self/status has no {field}")
 
 
 def require_close(what: str, first: object, second: object, tolerance: float) -> float:

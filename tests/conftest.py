@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
-import warnings
+import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -13,18 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
+from bench.encode import write_random_weights
 from models.bundle import Bundle, Manifest, ReferenceCurve, save_bundle
 from models.calibration import DIRECTIONS, Direction, PairSample, SimilarityCalibration
 from models.curve import Curve
 from models.encoders import Tower, TowerShape
 from models.estimate import EstimateCalibration
 from models.frontends import LogMelFrontend, Precision, VGGishFrontend
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # resampy's use of pkg_resources
-    from torchvggish.torchvggish import VGG, make_layers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -44,6 +39,21 @@ def shared_data() -> Path:
 def real_recording(shared_data: Path) -> Path:
     """Return a real 30-60 s pop recording (MP3)."""
     return shared_data / "recordings" / "pop-83.mp3"
+
+
+@pytest.fixture(scope="session")
+def read_composition() -> Callable[[Path], tuple[int, str, str]]:
+    """Let docker-compose read a file; gives its status and what it says. Needs no engine."""
+    command = shutil.which("docker-compose")
+    if command is None:
+        pytest.skip("needs docker-compose (no engine): apt-get install docker-compose")
+
+    def read(file: Path) -> tuple[int, str, str]:
+        arguments = [command, "--file", str(file), "config", "--quiet"]
+        read = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        return read.returncode, read.stdout, read.stderr
+
+    return read
 
 
 def random_curve(rng: np.random.Generator, steps: int) -> Curve:
@@ -103,22 +113,9 @@ def tiny_bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def vggish_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Write random weights of VGGish's shapes, 288 MB, and remove them afterwards.
-
-    He's initialisation, so that what the last layer gives still depends on what the first saw.
-    """
+    """Write random weights of VGGish's shapes, and remove them afterwards."""
     folder = tmp_path_factory.mktemp("vggish")
-    generator = torch.Generator().manual_seed(5)
-    with torch.device("meta"):
-        shapes = {
-            name: tensor.shape for name, tensor in VGG(make_layers(), False).named_parameters()
-        }
-    weights = {}
-    for name, shape in shapes.items():
-        inputs = math.prod(shape[1:])
-        bound = math.sqrt(6 / inputs) if len(shape) > 1 else 0.1
-        weights[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
-    save_file(weights, folder / "weights.safetensors")
+    write_random_weights(folder / "weights.safetensors", seed=5)
     yield folder / "weights.safetensors"
     shutil.rmtree(folder)
 

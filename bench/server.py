@@ -1,0 +1,45 @@
+"""The service as a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from service.settings import Settings
+
+_START_S = 60.0
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def running_server(settings: Settings) -> Iterator[str]:
+    """Run ``circumplex serve`` on a home folder for as long; gives its address."""
+    command = [sys.executable, "-m", "cli.main", "serve"]
+    command += ["--home", str(settings.home), "--port", "0"]
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as stderr:
+            environment = {**os.environ, "CIRCUMPLEX_DATABASE_URL": settings.database_url}
+            process = subprocess.Popen(command, cwd=_REPOSITORY, env=environment, stderr=stderr)
+        try:
+            yield _address(process, log)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    until_s = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < until_s:
+        found = re.search(r"Circumplex serves (http://\S+)\n", log.read_text())
+        if found:
+            return found[1]
+        time.sleep(0.05)
+    raise RuntimeError(f"the server did not start: {log.read_text().strip()}")
