@@ -114,7 +114,8 @@ def _build(material: Material, work: Path, items: int, precision: building.Preci
         "build_s": took_s,
         "build_peak_anonymous_bytes": peak_bytes,
         "index_bytes_per_item": sum(
-            sizes.get(name, 0) for name in ("vectors.npy", "constants.npy", "lists.faiss")
+            sizes.get(name, 0)
+            for name in ("vectors.npy", "constants.npy", "sketches.npy", "sketch_rows.npy")
         )
         / items,
         "encodings_bytes_per_item": sizes.get(building.ENCODINGS_FILE, 0) / items,

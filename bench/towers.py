@@ -1,8 +1,7 @@
 """Real towers of any D, and any number of items for them: trained on DEAM, fed mixed songs.
 
 An item is the mix of the features of two songs at a random share, a query a mix of two songs or of
-two curves; towers are trained as ``circumplex train --corpus deam`` does it, with D changed. Items
-beyond the first million are mixes of the encodings of two of those.
+two curves; towers are trained as ``circumplex train --corpus deam`` does it, with D changed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from training.recipes import CIRCUMPLEX, COMMITTEE, Recipe
 Kind = Literal["committee", "mlp"]
 KINDS: tuple[Kind, ...] = ("committee", "mlp")
 
-ENCODED = 1_000_000
 _MEMBERS = 8
 _ROWS_AT_ONCE = 8_192
 _SEED = 11
@@ -111,21 +109,14 @@ def load_material(deam: Path, dimensions: int, kind: Kind = "committee") -> Mate
 def write_encodings(material: Material, file: Path, count: int) -> None:
     """Write ``count`` items as an array (N, 3, D) of float32, never holding more than a block."""
     written = np.lib.format.open_memmap(file, "w+", "<f4", (count, 3, material.dimensions))
-    encoded = min(count, ENCODED)
     with Progress("Encoding mixed songs", count, "items") as progress:
         first = 0
-        for block in material.items(encoded):
+        for block in material.items(count):
             part = slice(first, first + len(block))
             for place, values in enumerate((block.embedding, block.mean, block.variance)):
                 written[part, place] = values
             first += len(block)
             progress.advance(len(block))
-        rng = np.random.default_rng(_SEED)
-        known = written[:encoded]
-        for first in range(encoded, count, _ROWS_AT_ONCE):
-            part = slice(first, min(first + _ROWS_AT_ONCE, count))
-            written[part] = _mixed(known, part.stop - first, rng)
-            progress.advance(part.stop - first)
     written.flush()
 
 

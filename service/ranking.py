@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.similarity import Encodings, composite, standardised
+from models.similarity import Encodings, composite
+from service.index.kernels import score_pairs
 from service.index.protocol import Admission
 from service.index.shelf import Shelf
 
@@ -77,6 +78,8 @@ class _Pairs:
 
     @classmethod
     def joined(cls, parts: Sequence[_Pairs]) -> _Pairs:
+        if len(parts) == 1:
+            return parts[0]
         whole = np.zeros(0, np.int64)
         none = cls(whole, whole, np.zeros(0), np.zeros(0), np.zeros(0))
         columns = (
@@ -164,27 +167,26 @@ def _score(
 ) -> _Pairs:
     """Score pairs by the definition in float64.
 
-    Each pair is summed over its own D numbers alone (no matrix product, whose rounding depends on
-    its shape), so that a pair has the same bits in any company and equal items tie.
+    A pair has the same bits in any company, so that equal items tie.
     """
     correlations, divergences = np.empty(len(rows)), np.empty(len(rows))
-    unit_query = standardised(query.embedding)
-    query_mean, query_variance = query.mean.astype(np.float64), query.variance.astype(np.float64)
+    asked = (
+        query.embedding.astype(np.float64),
+        query.mean.astype(np.float64),
+        query.variance.astype(np.float64),
+    )
     for first in range(0, len(rows), _PAIRS_AT_ONCE):
         part = slice(first, first + _PAIRS_AT_ONCE)
-        # One query is broadcast: a copy of it for each row would take as long as the sums.
-        asked = slice(0, 1) if len(query) == 1 else query_rows[part]
         items = shelf.take(rows[part])
-        correlations[part] = (unit_query[asked] * standardised(items.embedding)).sum(axis=1)
-        variance = items.variance.astype(np.float64)
-        ratio = query_variance[asked] / variance
-        apart = query_mean[asked] - items.mean
-        terms = ratio - 1
-        terms -= np.log(ratio)
-        apart *= apart
-        apart /= variance
-        terms += apart
-        divergences[part] = 0.5 * terms.sum(axis=1)
+        score_pairs(
+            *asked,
+            query_rows[part],
+            items.embedding.astype(np.float64),
+            items.mean.astype(np.float64),
+            items.variance.astype(np.float64),
+            correlations[part],
+            divergences[part],
+        )
     scores = composite(correlations, divergences, weight=weight, divergence_scale=divergence_scale)
     return _Pairs(query_rows, rows, scores, correlations, divergences)
 
@@ -193,8 +195,8 @@ def _best_of_each_owner(shelf: Shelf, pairs: _Pairs) -> _Pairs:
     """Keep one pair an owner, its best, ordered by score and then by the owner's number."""
     owners = shelf.owners_of(pairs.rows)
     order = np.lexsort((pairs.rows, pairs.query_rows, owners, -pairs.scores))
-    _, firsts = np.unique(owners[order], return_index=True)
-    return pairs.take(order[np.sort(firsts)])
+    firsts = np.sort(np.unique(owners[order], return_index=True)[1])
+    return pairs.take(order[firsts])
 
 
 def _choose(shelf: Shelf, ranked: _Pairs, k: int, choice: Choice) -> list[Hit]:

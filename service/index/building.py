@@ -14,7 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,12 +34,8 @@ Precision = Literal["single", "half"]
 WindowStream = Iterable[tuple[WindowKey, Any, Any, Any]]
 
 ENCODINGS_FILE, WINDOWS_FILE, IDS_FILE = "encodings.npy", "windows.npy", "tracks.npy"
-FRAME_FILE, LISTS_FILE, TRAITS_FILE, NAMES_FILE = (
-    "frame.npz",
-    "lists.faiss",
-    "traits.npz",
-    "names.json",
-)
+FRAME_FILE, TRAITS_FILE, NAMES_FILE = "frame.npz", "traits.npz", "names.json"
+SKETCHES_FILE, SKETCH_ROWS_FILE = "sketches.npy", "sketch_rows.npy"
 WINDOW_TYPE = np.dtype([("track", "<i4"), ("start_s", "<f8"), ("end_s", "<f8")])
 
 PARTITION_FROM = 20_000
@@ -152,16 +147,19 @@ def write_index(folder: Path, examiners: Examiners, precision: Precision) -> dic
     if sketch is not None:
         partition = Partition.build(sketch, sketches)
         effort, recalls = tune(partition, exam)
-        faiss.write_index(partition.lists, str(folder / LISTS_FILE))
+        np.save(folder / SKETCHES_FILE, partition.codes)
+        np.save(folder / SKETCH_ROWS_FILE, partition.rows)
         arrays |= {
             "sketch_items": sketch.items,
             "sketch_queries": sketch.queries,
+            "starts": partition.starts,
             "centroids": partition.centroids,
             "spreads": partition.spreads,
+            "steps": partition.steps,
         }
         measured |= {
             "rank": sketch.rank,
-            "cells": len(partition.centroids),
+            "cells": partition.cells,
             "visited_cells": effort.cells,
             "candidates": effort.candidates,
             "recall_at_10": recalls,

@@ -74,8 +74,7 @@ class Exam:
         """Return the share of the true best 10 that half precision has among its best 10 too."""
         kept = 0
         for question, rows in zip(self.questions, self.near, strict=True):
-            scores = vectors.rescore(question, rows)
-            kept += len(np.intersect1d(rows[np.argsort(-scores)[:TOP]], rows[:TOP]))
+            kept += len(np.intersect1d(vectors.rank(question, rows, TOP)[0], rows[:TOP]))
         return kept / self.answers.size
 
     def worst(self, found: NDArray[np.int64]) -> float:

@@ -13,7 +13,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.similarity import Encodings, item_vectors, query_offset, query_vectors
+from models.similarity import Encodings, item_vectors
+from service.index.kernels import frame_queries
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
@@ -62,11 +63,25 @@ class Frame:
     def questions(
         self, query: Encodings, *, weight: float, divergence_scale: float
     ) -> tuple[Floats32, Floats64]:
-        """Return :meth:`queries` and what a product lacks to be the similarity, (Q,)."""
-        scales = {"weight": weight, "divergence_scale": divergence_scale}
-        vectors = query_vectors(query, self.shift, **scales).astype(np.float64)
-        offset: Floats64 = query_offset(query, **scales) + vectors @ self.centre
-        return (vectors * self.scale).astype(np.float32), offset
+        """Return :meth:`queries` and what a product lacks to be the similarity, (Q,).
+
+        ψ of :func:`models.similarity.query_vectors`, its columns scaled.
+        """
+        vectors = np.empty((len(query), len(self.scale)), np.float32)
+        offset = np.empty(len(query))
+        frame_queries(
+            query.embedding.astype(np.float64),
+            query.mean.astype(np.float64),
+            query.variance.astype(np.float64),
+            weight,
+            (1 - weight) * divergence_scale,
+            self.shift,
+            self.centre,
+            self.scale,
+            vectors,
+            offset,
+        )
+        return vectors, offset
 
     def encodings(self, framed: NDArray[np.floating]) -> Encodings:
         """Read items back from their framed vectors (N, 3D): the inverse of :meth:`items`.

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,10 +32,10 @@ class Lift:
     @classmethod
     def of(cls, partition: Partition) -> Lift:
         """Read both off a partition's cells."""
-        sizes = _sizes(partition)[:, None] / max(partition.lists.ntotal, 1)
+        sizes = np.diff(partition.starts) / max(len(partition), 1)
         centroids = partition.centroids.astype(np.float64)
-        centre = (sizes * centroids).sum(axis=0)
-        square = float((sizes * ((centroids - centre) ** 2 + partition.spreads)).sum())
+        centre = centroids @ sizes
+        square = float(((centroids - centre[:, None]) ** 2 + partition.spreads).sum(axis=0) @ sizes)
         return cls(centre, float(np.sqrt(square)) or 1.0)
 
     def items(self, sketches: Floats32, longest: float) -> Floats32:
@@ -64,16 +63,12 @@ def sketch_blocks(
     partition: Partition, rows_at_once: int
 ) -> Iterator[tuple[NDArray[np.int64], Floats32]]:
     """Yield rows (B,) and their sketches (B, r), cell by cell, always in the same order."""
-    rank, lists = partition.sketch.rank, partition.lists.invlists
     held: list[tuple[NDArray[np.int64], Floats32]] = []
     waiting = 0
-    for cell, size in enumerate(_sizes(partition).tolist()):
-        if size == 0:
-            continue
-        rows = faiss.rev_swig_ptr(lists.get_ids(cell), size).copy()
-        codes = faiss.rev_swig_ptr(lists.get_codes(cell), size * rank * 4)
-        held.append((rows, codes.view(np.float32).reshape(size, rank).copy()))
-        waiting += size
+    for place in range(partition.cells):
+        rows, sketches = partition.cell(place)
+        held.append((rows.astype(np.int64), sketches))
+        waiting += len(rows)
         if waiting >= rows_at_once:
             whole, waiting = _joined(held), waiting % rows_at_once
             full = len(whole[0]) - waiting
@@ -83,11 +78,6 @@ def sketch_blocks(
             held = [(whole[0][full:], whole[1][full:])]
     if waiting:
         yield _joined(held)
-
-
-def _sizes(partition: Partition) -> NDArray[np.int64]:
-    lists = partition.lists.invlists
-    return np.array([lists.list_size(cell) for cell in range(len(partition.centroids))], np.int64)
 
 
 def _joined(

@@ -1,13 +1,14 @@
-"""An approximate search: sketches in an inverted file (FAISS), then a second, closer look.
+"""An approximate search: sketches in an inverted file, then a second, closer look.
 
-Sketches are parted by k-means. A query visits the cells that promise most: those whose centroid
-scores high for it, and more so where the cell spreads in the query's direction. What the cells hold
-is scored by sketches, the best few hundred again from the vectors in half precision.
+Sketches are parted by k-means (FAISS). A query visits the cells that promise most: those whose
+centroid scores high for it, and more so where the cell spreads in the query's direction. What the
+cells hold is scored by sketches, the best few hundred again from the vectors in half precision.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import faiss
@@ -16,15 +17,17 @@ from numpy.typing import NDArray
 
 from models.similarity import Encodings
 from service.index.frame import Floats32, Frame
-from service.index.protocol import NOTHING, Admission, Proposals
+from service.index.kernels import EVERYTHING, best_cells, visit_cells
+from service.index.protocol import Admission, Proposals
 from service.index.sketch import Sketch
 from service.index.vectors import HalfVectors
 
-_SPREAD_WEIGHT = 1.0
 _FEW = 4_096  # so few items are scored one and all
 _KMEANS_ROUNDS = 8
 _POINTS_PER_CELL = 48
 _SEED = 1
+_LARGEST_CODE = 127
+_ROWS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -37,101 +40,116 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Sketches in cells: ``lists`` as FAISS keeps them, ``centroids`` and ``spreads`` (L, r)."""
+    """The sketches of N items in L cells.
+
+    Cell l holds the items ``rows[starts[l]:starts[l + 1]]``. ``centroids`` and ``spreads`` (r, L)
+    are means and variances of their sketches; a sketch is its cell's centroid and as many of the
+    cell's ``steps`` (r, L) as its ``codes`` say. Of ``codes`` (r * N,), the part from
+    ``r * starts[l]`` on is the cell's: the first number of each of its items, then the second, and
+    so on, as the products of a query with all of them are computed fastest.
+    """
 
     sketch: Sketch
-    lists: Any
+    codes: NDArray[np.int8]
+    rows: NDArray[np.int32]
+    starts: NDArray[np.int64]
     centroids: Floats32
     spreads: Floats32
+    steps: Floats32
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def cells(self) -> int:
+        """L."""
+        return len(self.starts) - 1
 
     @classmethod
     def build(cls, sketch: Sketch, sketches: Floats32) -> Partition:
-        """Part the sketches (N, r) of all items; row n gets the id n."""
+        """Part the sketches (N, r) of all items; row n is item n."""
         count, rank = sketches.shape
-        cells = cells_for(count)
-        rng = np.random.default_rng(_SEED)
-        most = min(count, cells * _POINTS_PER_CELL)
-        sample = sketches[np.sort(rng.choice(count, most, replace=False))]
-        means: Any = faiss.Kmeans(
-            rank,
-            cells,
-            niter=_KMEANS_ROUNDS,
-            seed=_SEED,
-            min_points_per_centroid=1,
-            max_points_per_centroid=_POINTS_PER_CELL,
-        )
-        means.train(np.ascontiguousarray(sample))
-        quantizer: Any = faiss.IndexFlatL2(rank)
-        centres: Floats32 = means.centroids
-        quantizer.add(centres)
-        lists: Any = faiss.IndexIVFFlat(quantizer, rank, cells, faiss.METRIC_INNER_PRODUCT)
-        lists.is_trained = True
-        sizes = np.zeros((cells, 1))
-        sums, squares = np.zeros((cells, rank)), np.zeros((cells, rank))
-        for first in range(0, count, 1 << 17):
-            block = np.ascontiguousarray(sketches[first : first + (1 << 17)])
-            cell: NDArray[np.int64] = np.ravel(quantizer.search(block, 1)[1])
-            ids = np.arange(first, first + len(block))
-            lists.add_core(
-                len(block), faiss.swig_ptr(block), faiss.swig_ptr(ids), faiss.swig_ptr(cell)
-            )
-            sizes[:, 0] += np.bincount(cell, minlength=cells)
-            for column in range(rank):
-                values: NDArray[np.float64] = block[:, column].astype(np.float64)
-                sums[:, column] += np.bincount(cell, values, cells)
-                squares[:, column] += np.bincount(cell, values**2, cells)
-        filled = np.maximum(sizes, 1)
-        centroids = np.where(sizes > 0, sums / filled, centres)
-        spreads = np.maximum(squares / filled - centroids**2, 0)
-        return cls(sketch, lists, centroids.astype(np.float32), spreads.astype(np.float32))
+        cell = _nearest(_centres(sketches, cells_for(count)), sketches)
+        rows = np.argsort(cell, kind="stable").astype(np.int32)
+        starts = np.searchsorted(cell, np.arange(cells_for(count) + 1), sorter=rows)
+        codes = np.empty(count * rank, np.int8)
+        centroids = np.zeros((rank, len(starts) - 1), np.float32)
+        spreads, steps = np.zeros_like(centroids), np.zeros_like(centroids)
+        for place, (first, last) in enumerate(pairwise(starts.tolist())):
+            if first == last:
+                continue
+            block = sketches[rows[first:last]].T
+            centroids[:, place] = block.mean(axis=1, dtype=np.float64)
+            apart = block - centroids[:, place, None]
+            spreads[:, place] = (apart**2).mean(axis=1, dtype=np.float64)
+            steps[:, place] = np.abs(apart).max(axis=1) / _LARGEST_CODE
+            apart /= np.maximum(steps[:, place, None], 1e-30)
+            codes[rank * first : rank * last] = np.rint(apart).ravel()
+        return cls(sketch, codes, rows, starts.astype(np.int64), centroids, spreads, steps)
+
+    def cell(self, place: int) -> tuple[NDArray[np.int32], Floats32]:
+        """Return the items (B,) of a cell and their sketches (B, r), up to half a step."""
+        first, last = self.starts[place : place + 2]
+        rank = len(self.centroids)
+        codes = self.codes[rank * first : rank * last].reshape(rank, last - first)
+        return self.rows[first:last], self.centroids[:, place] + self.steps[:, place] * codes.T
 
     def candidates(
         self, queries: Floats32, cells: int, count: int, admission: Admission | None
     ) -> NDArray[np.int64]:
-        """Return the ``count`` best rows (Q, C) of framed queries by sketch, in so many cells."""
-        sketched = queries @ self.sketch.queries
-        promise = sketched @ self.centroids.T
-        promise += _SPREAD_WEIGHT * np.sqrt((sketched**2) @ self.spreads.T)
-        cells = min(cells, promise.shape[1])
-        if cells == promise.shape[1]:
-            visited = np.argsort(-promise, axis=1)
-        else:
-            visited = np.argpartition(-promise, cells - 1, axis=1)[:, :cells]
-        return self._visit(
-            np.ascontiguousarray(sketched), np.ascontiguousarray(visited), count, admission
-        )
+        """Return the ``count`` best rows (Q, C) of framed queries by sketch, in so many cells.
 
-    def _visit(
-        self,
-        sketched: Floats32,
-        visited: NDArray[np.int64],
-        count: int,
-        admission: Admission | None,
-    ) -> NDArray[np.int64]:
-        """Return the ``count`` best rows (Q, C) of sketched queries in the cells (Q, V)."""
-        chosen: Any = None
-        if admission is not None:
-            chosen = faiss.IDSelectorBitmap(len(admission.bits), faiss.swig_ptr(admission.bits))
-        # Its stub knows no keywords, which it takes, and with which it keeps the selector alive.
-        parameters = faiss.SearchParametersIVF(  # type: ignore[call-arg]
-            nprobe=visited.shape[1], sel=chosen
-        )
-        rows = np.empty((len(sketched), count), np.int64)
-        products = np.empty((len(sketched), count), np.float32)
-        promised = np.zeros(visited.shape, np.float32)
-        # FAISS' own wrapper of this method takes no parameters, the method itself does.
-        self.lists.search_preassigned_c(
-            len(sketched),
-            faiss.swig_ptr(sketched),
-            count,
-            faiss.swig_ptr(visited),
-            faiss.swig_ptr(promised),
-            faiss.swig_ptr(products),
-            faiss.swig_ptr(rows),
-            False,
-            parameters,
-        )
+        Best first, -1 at the end where the cells hold fewer.
+        """
+        sketched = queries @ self.sketch.queries
+        mask = EVERYTHING if admission is None else admission.mask
+        visited = np.empty(min(cells, self.cells), np.int64)
+        promises = np.empty(len(visited), np.float32)
+        rows = np.empty((len(queries), count), np.int64)
+        products = np.empty(count, np.float32)
+        for place, query in enumerate(sketched):
+            best_cells(query, self.centroids, self.spreads, promises, visited)
+            visit_cells(
+                query,
+                visited,
+                self.centroids,
+                self.steps,
+                self.codes,
+                self.starts,
+                self.rows,
+                mask,
+                products,
+                rows[place],
+            )
         return rows
+
+
+def _centres(sketches: Floats32, cells: int) -> Any:
+    """Return the means of so many cells as an index of FAISS', by k-means over a sample."""
+    count, rank = sketches.shape
+    rng = np.random.default_rng(_SEED)
+    sample = np.sort(rng.choice(count, min(count, cells * _POINTS_PER_CELL), replace=False))
+    means: Any = faiss.Kmeans(
+        rank,
+        cells,
+        niter=_KMEANS_ROUNDS,
+        seed=_SEED,
+        min_points_per_centroid=1,
+        max_points_per_centroid=_POINTS_PER_CELL,
+    )
+    means.train(sketches[sample])
+    centres: Any = faiss.IndexFlatL2(rank)
+    centres.add(means.centroids)
+    return centres
+
+
+def _nearest(centres: Any, sketches: Floats32) -> NDArray[np.int32]:
+    """Return the nearest centre (N,) of each sketch (N, r)."""
+    nearest = np.empty(len(sketches), np.int32)
+    for first in range(0, len(sketches), _ROWS_AT_ONCE):
+        block = sketches[first : first + _ROWS_AT_ONCE]
+        nearest[first : first + len(block)] = centres.search(block, 1)[1][:, 0]
+    return nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +192,7 @@ class SketchIndex:
             rows, products = self.vectors.scan(queries, count, admission)
             exhaustive = True
         elif admission is not None and admitted <= _FEW:
-            everyone = np.broadcast_to(admission.rows, (len(query), admitted))
+            everyone = np.tile(admission.rows, (len(query), 1))
             rows, products = self._second_look(queries, everyone, count)
             exhaustive = True
         else:
@@ -204,14 +222,10 @@ class SketchIndex:
         self, queries: Floats32, rows: NDArray[np.int64], count: int
     ) -> tuple[NDArray[np.int64], Floats32]:
         """Score candidates (Q, C) from their vectors and keep the ``count`` best of each query."""
-        kept = np.full((len(queries), count), NOTHING, np.int64)
-        products = np.full((len(queries), count), -np.inf, np.float32)
+        kept = np.empty((len(queries), count), np.int64)
+        products = np.empty((len(queries), count), np.float32)
         for place, query in enumerate(queries):
-            real = rows[place][rows[place] >= 0]
-            scores = self.vectors.rescore(query, real)
-            order = np.argsort(-scores)[:count]
-            kept[place, : len(order)] = real[order]
-            products[place, : len(order)] = scores[order]
+            kept[place], products[place] = self.vectors.rank(query, rows[place], count)
         return kept, products
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +17,9 @@ from service.index.building import (
     ENCODINGS_FILE,
     FRAME_FILE,
     IDS_FILE,
-    LISTS_FILE,
     NAMES_FILE,
+    SKETCH_ROWS_FILE,
+    SKETCHES_FILE,
     TRAITS_FILE,
     WINDOWS_FILE,
     effort_of,
@@ -92,10 +92,16 @@ def open_segment(
     except RuntimeError as error:
         raise StartError(f"{error}: set CIRCUMPLEX_SEARCH_DEVICE=auto") from error
     partition = None
-    if (folder / LISTS_FILE).is_file():
-        lists = faiss.read_index(str(folder / LISTS_FILE), faiss.IO_FLAG_MMAP)
-        sketch = Sketch(arrays["sketch_items"], arrays["sketch_queries"])
-        partition = Partition(sketch, lists, arrays["centroids"], arrays["spreads"])
+    if (folder / SKETCHES_FILE).is_file():
+        partition = Partition(
+            Sketch(arrays["sketch_items"], arrays["sketch_queries"]),
+            _mapped(folder / SKETCHES_FILE),
+            _mapped(folder / SKETCH_ROWS_FILE),
+            arrays["starts"],
+            arrays["centroids"],
+            arrays["spreads"],
+            arrays["steps"],
+        )
     index = SketchIndex(frame, HalfVectors.open(folder, chosen), partition, effort_of(measured))
     if (folder / ENCODINGS_FILE).is_file():
         encodings: EncodingRows = StoredEncodings(_mapped(folder / ENCODINGS_FILE))

@@ -12,7 +12,8 @@ from service.index.partition import Effort, Partition
 WEIGHTS = (0.0, 0.05, 0.3, 0.6, 1.0)
 """The λ that are measured at; a sketch is fitted over others."""
 
-_CANDIDATES = (100, 200, 400, 800, 1_600)
+_CANDIDATES = (50, 70, 100, 140, 200, 400, 800, 1_600)
+_FEWEST_CELLS, _MORE_CELLS = 8, 1.2
 _ENOUGH = 0.998
 
 
@@ -21,13 +22,13 @@ def tune(partition: Partition, exam: Exam) -> tuple[Effort, dict[str, float]]:
 
     Where none finds 99.8 % of them in every group, the largest is returned.
     """
-    most = min(_CANDIDATES[-1], partition.lists.ntotal)
-    cells, limit = 8, len(partition.centroids) // 2
+    most = min(_CANDIDATES[-1], len(partition))
+    cells, limit = _FEWEST_CELLS, partition.cells // 2
     while True:
         found = partition.candidates(exam.questions, cells, most, None)
         if exam.worst(found) >= _ENOUGH or cells >= limit:
             break
-        cells = min(round(cells * 1.5), limit)
+        cells = min(round(cells * _MORE_CELLS), limit)
     for candidates in _CANDIDATES:
         if exam.worst(found[:, :candidates]) >= _ENOUGH:
             break

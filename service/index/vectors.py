@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,13 @@ import torch
 from numpy.typing import NDArray
 
 from service.index.frame import Floats32
+from service.index.kernels import EVERYTHING, rank_rows, scan_rows
 from service.index.protocol import NOTHING, Admission
 
 HALVES_FILE, CONSTANTS_FILE = "vectors.npy", "constants.npy"
-_ROWS_AT_ONCE = 1 << 17
+_ROWS_AT_ONCE = 1 << 16
 _TILE_ROWS = 512
+_PARTS_PER_THREAD = 4
 _GPU_ROOM = 1.25
 
 Best = tuple[torch.Tensor, torch.Tensor]
@@ -51,18 +55,31 @@ class HalfVectors:
     def __len__(self) -> int:
         return len(self.halves)
 
-    def rescore(self, query: Floats32, rows: NDArray[np.int64]) -> Floats32:
-        """Return the products of one framed query (3D + 1,) with some items: (C,)."""
-        if self.halves.device.type == "cpu":  # numpy gathers rows several times faster
-            halves = torch.from_numpy(self.halves.numpy().take(rows, axis=0))
-            constants = torch.from_numpy(self.constants.numpy().take(rows))
-        else:
-            chosen = torch.from_numpy(rows).to(self.halves.device)
-            halves, constants = self.halves[chosen].cpu(), self.constants[chosen].cpu()
-        asked = torch.from_numpy(query)
-        scores: Floats32 = torch.mv(halves.float(), asked[:-1]).numpy()
-        scores += constants.numpy() * query[-1]
-        return scores
+    def rank(
+        self, query: Floats32, rows: NDArray[np.int64], count: int
+    ) -> tuple[NDArray[np.int64], Floats32]:
+        """Return the ``count`` best of some rows (R,) for one framed query (3D + 1,).
+
+        Rows and products, both (C,), best first; a row of :data:`NOTHING` is none, and fills up.
+        """
+        best, products = np.full(count, NOTHING, np.int64), np.full(count, -np.inf, np.float32)
+        if self.halves.device.type == "cpu":
+            rank_rows(*self._mapped, query, rows, products, best)
+            return best, products
+        real = rows[rows >= 0]
+        chosen = torch.from_numpy(real).to(self.halves.device)
+        asked = torch.from_numpy(query).to(self.halves.device)
+        scores = torch.mv(self.halves[chosen].float(), asked[:-1])
+        scores += self.constants[chosen] * asked[-1]
+        values, places = torch.topk(scores, min(count, len(real)))
+        best[: len(places)] = real[places.cpu().numpy()]
+        products[: len(places)] = values.cpu().numpy()
+        return best, products
+
+    @cached_property
+    def _mapped(self) -> tuple[NDArray[np.uint16], Floats32]:
+        """The bits of the halves (N, 3D), and the constants (N,), on a CPU."""
+        return self.halves.numpy().view(np.uint16), self.constants.numpy()
 
     def scan(
         self, queries: Floats32, count: int, admission: Admission | None = None
@@ -71,49 +88,45 @@ class HalfVectors:
 
         Both (Q, C), best first; :data:`NOTHING` and -inf where fewer are admitted.
         """
-        device = self.halves.device
-        admitted = None
-        if admission is not None:
-            admitted = torch.from_numpy(admission.mask).to(device)
-        asked = torch.from_numpy(queries).to(device)
         count = min(count, len(self))
-        if len(queries) == 1:
-            values, rows = self._scan_one(asked[0], count, admitted)
-        else:
-            values, rows = self._scan_batch(asked, count, admitted)
+        if len(queries) == 1 and self.halves.device.type == "cpu":
+            return self._scan_one(queries[0], count, admission)
+        values, rows = self._scan_batch(torch.from_numpy(queries), count, admission)
         rows[torch.isinf(values)] = NOTHING
         return rows.cpu().numpy(), values.cpu().numpy()
 
     def _scan_one(
-        self, query: torch.Tensor, count: int, admitted: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One query: as fast as memory can be read, since a half is half of the bytes.
+        self, query: Floats32, count: int, admission: Admission | None
+    ) -> tuple[NDArray[np.int64], Floats32]:
+        """One query: as fast as memory can be read, on as many threads as torch has."""
+        mask = EVERYTHING if admission is None else admission.mask
+        threads = torch.get_num_threads()
+        bounds = np.linspace(0, len(self), _PARTS_PER_THREAD * threads + 1).astype(np.int64)
+        values = np.empty((len(bounds) - 1, count), np.float32)
+        rows = np.empty(values.shape, np.int64)
 
-        The query itself is rounded to half precision; brought near one, it cannot overflow.
-        """
-        largest = query[:-1].abs().max().clamp_min(1e-30)
-        half = (query[:-1] / largest).half()
-        products = torch.empty(len(self), device=self.halves.device)
-        for first in range(0, len(self), _ROWS_AT_ONCE):
-            part = slice(first, first + _ROWS_AT_ONCE)
-            products[part] = torch.mv(self.halves[part], half)
-        products.mul_(largest).add_(self.constants, alpha=float(query[-1]))
-        if admitted is not None:
-            products.masked_fill_(~admitted, -torch.inf)
-        values, rows = torch.topk(products, count)
-        return values[None], rows[None]
+        def scan(part: int) -> None:
+            span = bounds[part], bounds[part + 1]
+            scan_rows(*self._mapped, query, mask, *span, values[part], rows[part])
 
-    def _scan_batch(
-        self, queries: torch.Tensor, count: int, admitted: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Several queries: singles in tiles that stay in the cache, then the best."""
-        single = torch.empty(_TILE_ROWS, self.halves.shape[1], device=self.halves.device)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(scan, range(len(values))))
+        order = np.argsort(-values, axis=None, kind="stable")[:count]
+        return rows.ravel()[None, order], values.ravel()[None, order]
+
+    def _scan_batch(self, queries: torch.Tensor, count: int, admission: Admission | None) -> Best:
+        """Several queries, or on a GPU: singles in tiles, which a CPU's cache holds."""
+        device = self.halves.device
+        queries = queries.to(device)
+        admitted = None if admission is None else torch.from_numpy(admission.mask).to(device)
+        tile_rows = _TILE_ROWS if device.type == "cpu" else _ROWS_AT_ONCE
+        single = torch.empty(tile_rows, self.halves.shape[1], device=device)
         best: list[Best] = []
-        for first in range(0, len(self), _ROWS_AT_ONCE // 2):
-            last = min(first + _ROWS_AT_ONCE // 2, len(self))
+        for first in range(0, len(self), _ROWS_AT_ONCE):
+            last = min(first + _ROWS_AT_ONCE, len(self))
             products = queries[:, -1:] * self.constants[first:last]
-            for begin in range(first, last, _TILE_ROWS):
-                end = min(begin + _TILE_ROWS, last)
+            for begin in range(first, last, tile_rows):
+                end = min(begin + tile_rows, last)
                 tile = single[: end - begin].copy_(self.halves[begin:end])
                 products[:, begin - first : end - first].addmm_(queries[:, :-1], tile.T)
             if admitted is not None:

@@ -73,7 +73,7 @@ def test_a_sketch_takes_the_rank_that_it_needs() -> None:
 def test_what_was_measured_is_told(segment: Segment) -> None:
     assert isinstance(segment.index, SketchIndex)
     assert segment.index.partition is not None
-    assert 0 < segment.index.effort.cells < len(segment.index.partition.centroids)
+    assert 0 < segment.index.effort.cells < segment.index.partition.cells
 
 
 def test_few_windows_are_scanned(tmp_path: Path) -> None:
