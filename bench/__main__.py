@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         "--budget-s", type=float, default=600.0, help="growth: the most of one peer (600)"
     )
     parser.add_argument(
+        "--encodings", type=Path, help="growth: a file of them that `search --out` left"
+    )
+    parser.add_argument(
         "--towers", choices=("committee", "mlp"), default="committee", help="of search (committee)"
     )
     parser.add_argument("--dim", type=int, default=256, help="D of search's towers (256)")
@@ -241,6 +244,7 @@ def _growth(options: argparse.Namespace) -> Report:
         largest=options.items,
         out=options.out or Path("growth"),
         budget_s=options.budget_s,
+        everything=options.encodings,
     )
 
 

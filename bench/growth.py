@@ -2,21 +2,22 @@
 
 Each engine is measured up to the size that fits into half of the free memory, or that it would
 finish within the budget (ten minutes), judged by the size before; beyond that there is no figure.
+What is known is written down after each size, as figures and as pictures.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from bench import peers, search
 from bench.search import exhaustively
 from bench.timing import Report, machine
-from bench.towers import Material
+from bench.towers import Material, write_encodings
 from models.similarity import Encodings
 from service.index import building
 from service.index.segment import open_segment
@@ -28,6 +29,8 @@ _PICTURES = {
     "p50_ms": "one query, median (ms)",
     "recall_at_10": "recall@10 at λ = 0.5",
     "build_s": "building (s)",
+    "ready_s": "start until the first answer (s), ours",
+    "anonymous_bytes": "anonymous memory of a process that answers (bytes), ours",
 }
 
 
@@ -38,32 +41,64 @@ def run(
     out: Path,
     budget_s: float = BUDGET_S,
     sizes: Sequence[int] = SIZES,
+    everything: Path | None = None,
 ) -> Report:
-    """Measure every engine at every size up to ``largest``; pictures are written to ``out``."""
+    """Measure every engine at every size up to ``largest``; figures and pictures go to ``out``.
+
+    ``everything`` is a file of at least ``largest`` encodings; without it they are written first.
+    """
+    out.mkdir(parents=True, exist_ok=True)
     rows: list[Report] = []
     details: list[Report] = []
+    report: Report = {}
     expected_s: dict[str, float] = {}
     before = 0
-    for size in (each for each in sizes if each <= largest):
-        folder = Path(mkdtemp(prefix="bench-growth-"))
-        try:
-            report = search.run(material, items=size, queries=_QUERIES, rounds=2, folder=folder)
-            details.append({name: each for name, each in report.items() if name != "groups"})
-            rows += [
-                _own("sketch", report, report["p50_ms"], report["recall_at_10"]),
-                _own("sketch, exact mode", report, report["exact_ms"], 1.0),
-            ]
+    with TemporaryDirectory(prefix="bench-growth-") as folder:
+        encodings = everything or Path(folder) / building.ENCODINGS_FILE
+        if everything is None:
+            write_encodings(material, encodings, largest)
+        for size in (each for each in sizes if each <= largest):
             growth = size / before if before else 1.0
             known_s = {name: seconds * growth for name, seconds in expected_s.items()}
-            if 4 * size * (3 * material.dimensions + 1) < _free_bytes() / 2:
-                for row in peers.measure(_task(material, folder), budget_s, known_s):
-                    expected_s[row["engine"]] = row["took_s"]
-                    rows.append(row)
+            with TemporaryDirectory(prefix="bench-growth-") as work:
+                own, peers_rows = _measure(material, encodings, Path(work), size, budget_s, known_s)
+            details.append({name: each for name, each in own.items() if name != "groups"})
+            rows += [
+                _own("sketch", own, own["p50_ms"], own["recall_at_10"]),
+                _own("sketch, exact mode", own, own["exact_ms"], 1.0),
+                *peers_rows,
+            ]
+            expected_s |= {row["engine"]: row["took_s"] for row in peers_rows}
             before = size
-        finally:
-            shutil.rmtree(folder)
-    _draw(rows, out)
-    return {"machine": machine(), "dimensions": material.dimensions, "rows": rows, "own": details}
+            report = {
+                "machine": machine(),
+                "dimensions": material.dimensions,
+                "rows": rows,
+                "own": details,
+            }
+            (out / "growth.json").write_text(json.dumps(report, indent=1) + "\n")
+            _draw(rows, out)
+    return report
+
+
+def _measure(
+    material: Material,
+    encodings: Path,
+    work: Path,
+    size: int,
+    budget_s: float,
+    known_s: Mapping[str, float],
+) -> tuple[Report, list[Report]]:
+    """Measure our own engine, and the peers that fit, over the first ``size`` encodings."""
+    known = np.load(encodings, mmap_mode="r")
+    if size == len(known):
+        (work / building.ENCODINGS_FILE).symlink_to(encodings.resolve())
+    else:
+        np.save(work / building.ENCODINGS_FILE, known[:size])
+    own = search.run(material, items=size, queries=_QUERIES, rounds=2, folder=work)
+    if 4 * size * (3 * material.dimensions + 1) > _free_bytes() / 2:
+        return own, []
+    return own, list(peers.measure(_task(material, work), budget_s, known_s))
 
 
 def _own(name: str, report: Report, p50_ms: float, recall: float) -> Report:
@@ -74,6 +109,8 @@ def _own(name: str, report: Report, p50_ms: float, recall: float) -> Report:
         "p50_ms": p50_ms,
         "recall_at_10": recall,
         "took_s": report["build_s"],
+        "ready_s": report["ready_s"],
+        "anonymous_bytes": report["anonymous_bytes"],
     }
 
 
@@ -96,14 +133,19 @@ def _draw(rows: Sequence[Report], out: Path) -> None:
     """Draw one picture a quantity: an engine a line, over the number of items."""
     from matplotlib.figure import Figure
 
-    out.mkdir(parents=True, exist_ok=True)
     engines = list(dict.fromkeys(row["engine"] for row in rows))
     for quantity, label in _PICTURES.items():
         figure = Figure(figsize=(7, 4.4), layout="constrained")
         axes = figure.add_subplot()
         for engine in engines:
             own = engine.startswith("sketch")
-            points = [(row["items"], row[quantity]) for row in rows if row["engine"] == engine]
+            points = [
+                (row["items"], row[quantity])
+                for row in rows
+                if row["engine"] == engine and quantity in row
+            ]
+            if not points:
+                continue
             axes.plot(
                 *zip(*points, strict=True),
                 marker="o",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.similarity import Encodings, composite
-from service.index.kernels import score_pairs
+from service.index.pairs import score_pairs
 from service.index.protocol import Admission
 from service.index.shelf import Shelf
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.progress import Progress
@@ -43,7 +44,7 @@ PARTITION_FROM = 20_000
 
 _SAMPLE = 20_000
 _ROWS_AT_ONCE = 8_192
-_FITTING_QUERIES, _JUDGING_QUERIES, _EXAM_QUERIES = 256, 64, 48
+_FITTING_QUERIES, _JUDGING_QUERIES, _EXAM_QUERIES = 256, 64, 128
 _LEAST_AGREEMENT = 0.999
 _SEED = 2
 
@@ -205,7 +206,8 @@ def _write_vectors(
         for first, block in _blocks(stored):
             vectors = frame.items(block)
             part = slice(first, first + len(vectors))
-            halves[part], constants[part] = vectors[:, :-1], vectors[:, -1]
+            halves[part] = torch.from_numpy(vectors[:, :-1]).half().numpy()
+            constants[part] = vectors[:, -1]
             if sketch is not None:
                 sketches[part] = vectors @ sketch.items
             exam.see(first, vectors)

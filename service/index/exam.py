@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +20,17 @@ _NEAR = 64
 
 @dataclass(eq=False)
 class Exam:
-    """Questions, whose answers become known while the items pass by.
+    """Queries at several λ, whose answers become known while the items pass by.
 
-    ``questions`` (E, 3D + 1) in the frame, ``groups`` (E,) number the kind and λ of each; ``best``
-    are the best 64 items so far.
+    ``ends`` (2, Q, 3D + 1) are the queries in the frame at λ = 0 and 1, and whatever lies between
+    is a mixture of the two. Question e asks query ``e % Q`` at ``weights[e // Q]``; ``best`` are
+    the best 64 items of each of E questions so far. ``kinds`` says how many queries of each kind
+    there are, in their order.
     """
 
-    questions: Floats32
-    groups: NDArray[np.int64]
-    group_names: Sequence[str]
+    ends: Floats32
+    kinds: Mapping[str, int]
+    weights: Sequence[float]
     best: Best | None = None
 
     @classmethod
@@ -39,29 +42,37 @@ class Exam:
         divergence_scale: float,
     ) -> Exam:
         """Ask every query of every kind at every λ of ``weights``."""
-        questions: list[Floats32] = []
-        groups: list[NDArray[np.int64]] = []
-        names: list[str] = []
-        for kind, block in kinds.items():
-            for weight in weights:
-                groups.append(np.full(len(block), len(names)))
-                names.append(f"{kind}, weight {weight:g}")
-                questions.append(
-                    frame.queries(block, weight=weight, divergence_scale=divergence_scale)
-                )
-        return cls(np.concatenate(questions), np.concatenate(groups), names)
+        queries = Encodings.stack(list(kinds.values()))
+        ends = [
+            frame.queries(queries, weight=weight, divergence_scale=divergence_scale)
+            for weight in (0.0, 1.0)
+        ]
+        sizes = {kind: len(block) for kind, block in kinds.items()}
+        return cls(np.stack(ends), sizes, tuple(weights))
+
+    @property
+    def questions(self) -> Floats32:
+        """All questions (E, 3D + 1)."""
+        asked: Floats32 = torch.cat(list(self._mixed(torch.from_numpy(self.ends)))).numpy()
+        return asked
 
     def see(self, first_row: int, vectors: Floats32) -> None:
         """Take note of a block of items (B, 3D + 1) in the frame."""
-        products = torch.from_numpy(self.questions @ vectors.T)
-        here = best_of_block(products, first_row, _NEAR)
+        ends = torch.from_numpy(self.ends) @ torch.from_numpy(vectors).T
+        seen = [best_of_block(products, first_row, _NEAR) for products in self._mixed(ends)]
+        here = torch.cat([values for values, _ in seen]), torch.cat([rows for _, rows in seen])
         self.best = here if self.best is None else best_of([self.best, here], _NEAR)
+
+    def _mixed(self, ends: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Mix what is so at both ends (2, Q, X) to what is so at each λ, (Q, X)."""
+        for weight in self.weights:
+            yield torch.lerp(ends[0], ends[1], weight)
 
     @property
     def near(self) -> NDArray[np.int64]:
         """The best rows (E, 64), of those that were seen."""
         if self.best is None:
-            return np.zeros((len(self.questions), 0), np.int64)
+            return np.zeros((len(self.weights) * self.ends.shape[1], 0), np.int64)
         rows: NDArray[np.int64] = self.best[1].numpy()
         return rows
 
@@ -83,8 +94,15 @@ class Exam:
 
     def recalls(self, found: NDArray[np.int64]) -> dict[str, float]:
         """Return the recall of the true best 10 among candidates (E, C), by group."""
-        kept = (self.answers[:, :, None] == found[:, None, :]).any(axis=2).mean(axis=1)
+        kept = (self.answers[:, :, None] == found[:, None, :]).any(axis=2)
+        return {name: float(part.mean()) for name, part in self.by_group(kept).items()}
+
+    def by_group(self, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Part what is known of each question (E, X) by its kind and λ."""
+        by_weight = values.reshape(len(self.weights), -1, *values.shape[1:])
+        bounds = np.cumsum(list(self.kinds.values()))[:-1]
         return {
-            name: float(kept[self.groups == number].mean())
-            for number, name in enumerate(self.group_names)
+            f"{kind}, weight {weight:g}": part
+            for weight, asked in zip(self.weights, by_weight, strict=True)
+            for kind, part in zip(self.kinds, np.split(asked, bounds), strict=True)
         }

@@ -7,6 +7,7 @@ cells hold is scored by sketches, the best few hundred again from the vectors in
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 
 from models.similarity import Encodings
 from service.index.frame import Floats32, Frame
-from service.index.kernels import EVERYTHING, best_cells, visit_cells
 from service.index.protocol import Admission, Proposals
+from service.index.scanning import EVERYTHING, best_cells, visit_cells
 from service.index.sketch import Sketch
 from service.index.vectors import HalfVectors
 
@@ -93,6 +94,15 @@ class Partition:
         rank = len(self.centroids)
         codes = self.codes[rank * first : rank * last].reshape(rank, last - first)
         return self.rows[first:last], self.centroids[:, place] + self.steps[:, place] * codes.T
+
+    def promises(self, queries: Floats32) -> Iterator[Floats32]:
+        """Yield what each cell promises a framed query (L,), query by query."""
+        values, cells = np.empty(self.cells, np.float32), np.empty(self.cells, np.int64)
+        for query in queries @ self.sketch.queries:
+            best_cells(query, self.centroids, self.spreads, values, cells)
+            promises = np.empty_like(values)
+            promises[cells] = values
+            yield promises
 
     def candidates(
         self, queries: Floats32, cells: int, count: int, admission: Admission | None

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from service.index.frame import Floats32
-from service.index.kernels import EVERYTHING, rank_rows, scan_rows
 from service.index.protocol import NOTHING, Admission
+from service.index.scanning import EVERYTHING, rank_rows, scan_rows
 
 HALVES_FILE, CONSTANTS_FILE = "vectors.npy", "constants.npy"
 _ROWS_AT_ONCE = 1 << 16

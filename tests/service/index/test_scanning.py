@@ -15,14 +15,8 @@ from models.similarity import (
     kl_divergence,
 )
 from service.index.frame import Frame
-from service.index.kernels import (
-    EVERYTHING,
-    best_cells,
-    rank_rows,
-    scan_rows,
-    score_pairs,
-    visit_cells,
-)
+from service.index.pairs import score_pairs
+from service.index.scanning import EVERYTHING, best_cells, rank_rows, scan_rows, visit_cells
 
 
 def drawn(seed: int, count: int, columns: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:

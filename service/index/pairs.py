@@ -1,0 +1,77 @@
+"""Pairs of encodings scored in float64 by the definition, compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from service.index.compiled import COMPILATION, DOUBLE_ROWS, ROW_NUMBERS
+
+
+@numba.njit(
+    types.void(
+        DOUBLE_ROWS,
+        DOUBLE_ROWS,
+        DOUBLE_ROWS,
+        ROW_NUMBERS,
+        DOUBLE_ROWS,
+        DOUBLE_ROWS,
+        DOUBLE_ROWS,
+        types.float64[::1],
+        types.float64[::1],
+    ),
+    **COMPILATION,
+)
+def score_pairs(
+    embedding: Any,
+    mean: Any,
+    variance: Any,
+    query_rows: Any,
+    item_embedding: Any,
+    item_mean: Any,
+    item_variance: Any,
+    correlations: Any,
+    divergences: Any,
+) -> None:
+    """Write Pearson's ρ and KL(query ‖ item) of P pairs, all in float64.
+
+    Queries are an embedding, a mean and a variance, (Q, D) each; pair p is that of the query
+    ``query_rows[p]`` with row p of the items (P, D). What is written of a pair does not depend on
+    the others. See :func:`models.similarity.correlation` and
+    :func:`models.similarity.kl_divergence`.
+    """
+    dimensions = embedding.shape[1]
+    unit = np.empty(embedding.shape)
+    for asked in range(len(embedding)):
+        unit[asked] = embedding[asked] - embedding[asked].sum() / dimensions
+        square = (unit[asked] * unit[asked]).sum()
+        if square > 0:
+            unit[asked] /= np.sqrt(square)
+    for pair in range(len(query_rows)):
+        asked = query_rows[pair]
+        centre = item_embedding[pair].sum() / dimensions
+        product, square = 0.0, 0.0
+        for column in range(dimensions):
+            apart = item_embedding[pair, column] - centre
+            product += unit[asked, column] * apart
+            square += apart * apart
+        correlations[pair] = product / np.sqrt(square) if square > 0 else 0.0
+        total = 0.0
+        for column in range(dimensions):
+            precision = 1 / item_variance[pair, column]
+            ratio = variance[asked, column] * precision
+            apart = mean[asked, column] - item_mean[pair, column]
+            total += (ratio - 1) + apart * apart * precision
+        logarithms = 0.0
+        # One logarithm for two ratios: of single-precision variances, their product is in range.
+        for column in range(0, dimensions - 1, 2):
+            logarithms += np.log(
+                (variance[asked, column] / item_variance[pair, column])
+                * (variance[asked, column + 1] / item_variance[pair, column + 1])
+            )
+        if dimensions % 2:
+            logarithms += np.log(variance[asked, -1] / item_variance[pair, -1])
+        divergences[pair] = 0.5 * (total - logarithms)
