@@ -46,6 +46,7 @@ _DEFINITION_UP_TO = 1_000_000
 _DEFINITION_ROWS = 16_384
 _BATCH = 64
 _FITTING = 1_000
+_NEAR = 100
 
 
 def run(
@@ -179,13 +180,16 @@ def exhaustively(
     segment: Segment, query: Encodings, scale: float, weights: Sequence[float] = WEIGHTS
 ) -> dict[float, list[set[int]]]:
     """Return the best rows of each query at each λ by a scan, its best 100 scored in float64."""
+    index = segment.index
+    assert isinstance(index, SketchIndex)
+    questions = [
+        index.frame.queries(query, weight=weight, divergence_scale=scale) for weight in weights
+    ]
+    near, _ = index.vectors.scan(np.concatenate(questions), _NEAR)
     best: dict[float, list[set[int]]] = {}
-    for weight in weights:
-        proposals = segment.index.propose(
-            query, 100, weight=weight, divergence_scale=scale, exact=True
-        )
+    for weight, found in zip(weights, np.split(near, len(weights)), strict=True):
         best[weight] = []
-        for row, rows in enumerate(proposals.rows):
+        for row, rows in enumerate(found):
             scores = composite_similarity(
                 query.take([row]),
                 segment.encodings.take(rows),

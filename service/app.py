@@ -16,7 +16,7 @@ from service.api import catalogue, emotions, metrics, operation, page, problems,
 from service.api.middleware import BodyLimitMiddleware, EdgeMiddleware
 from service.api.state import Gate, State
 from service.batching import Batcher
-from service.errors import PROBLEM_MEDIA_TYPE
+from service.errors import PROBLEM_MEDIA_TYPE, DatabaseUnreachableError
 from service.live import LiveService
 from service.schemas.answers import ProblemOut
 from service.settings import Settings
@@ -27,6 +27,7 @@ MAX_JSON_BYTES = 1_000_000
 _MULTIPART_FRAMING_BYTES = 65_536
 _UPLOAD_PATHS = frozenset({"/v1/search/emotions"})
 _FOLLOW_EVERY_S = 0.5
+_AFTER_FAILURE_S = 2.0
 _FIRST_INSPECTION_S = 5.0
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ async def _follow(upkeep: Upkeep) -> None:
         await asyncio.sleep(_FOLLOW_EVERY_S)
         try:
             await anyio.to_thread.run_sync(upkeep.follow)
+        except DatabaseUnreachableError:  # which has said so in the log
+            await asyncio.sleep(_AFTER_FAILURE_S)
         except Exception:  # whatever it was, it may be gone at the next look
             logger.exception("looking for changes failed")
 
@@ -109,6 +112,8 @@ async def _inspect(upkeep: Upkeep, every_s: float) -> None:
     while True:
         try:
             await anyio.to_thread.run_sync(upkeep.inspect)
+        except DatabaseUnreachableError:
+            logger.warning("the search index was not inspected")
         except Exception:
             logger.exception("inspecting the search index failed")
         await asyncio.sleep(every_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
+
+from service.errors import DatabaseUnreachableError
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _BUSY_TIMEOUT_MS = 30_000
@@ -19,8 +24,11 @@ _POOL_OVERFLOW = 48  # more than the threads that may ask at once
 _SHARED_POOL_SIZE, _SHARED_POOL_OVERFLOW = 4, 8
 """A server of databases admits 100 connections in all, as it comes: room for eight replicas.
 Threads wait for one another's, which none holds for more than a query or two."""
+_CONNECTED_S = 10
 _JOURNAL_LOCK = 4_027_003_111  # the triggers' (migration 0002)
 _MIGRATION_LOCK = 4_027_003_112
+
+logger = logging.getLogger(__name__)
 
 
 class Database:
@@ -39,14 +47,27 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Open a session that sees one state of the database."""
-        with Session(self._reading, expire_on_commit=False) as session:
+        """Open a session that sees one state of the database.
+
+        Raises:
+            DatabaseUnreachableError: it does not answer, or not in time.
+        """
+        with _reached(), Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Open a session whose work is committed, durably, when the block ends without an error."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+        """Open a session whose work is committed, durably, when the block ends without an error.
+
+        Raises:
+            DatabaseUnreachableError: it does not answer, or not in time; nothing is committed that
+                the block was told of.
+        """
+        with (
+            _reached(),
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             # Writers take turns, as on SQLite. The triggers take this lock too, but only after a
             # row is locked: two writers could each hold what the other waits for.
             _lock(session.connection(), _JOURNAL_LOCK)
@@ -57,6 +78,15 @@ class Database:
         self._engine.dispose()
 
 
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, PoolTimeoutError) as error:
+        logger.warning("the database does not answer: %s", str(error).splitlines()[0])
+        raise DatabaseUnreachableError from error
+
+
 def open_engine(url: str) -> Engine:
     """Create an engine; a SQLite one is set up for several processes and for sudden power loss."""
     if make_url(url).get_backend_name() != "sqlite":
@@ -65,6 +95,8 @@ def open_engine(url: str) -> Engine:
             pool_size=_SHARED_POOL_SIZE,
             max_overflow=_SHARED_POOL_OVERFLOW,
             pool_pre_ping=True,
+            pool_timeout=_CONNECTED_S,
+            connect_args={"connect_timeout": _CONNECTED_S},
         )
     path = make_url(url).database
     if path:

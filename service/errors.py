@@ -13,6 +13,7 @@
     ├── UnsupportedBodyError     415
     ├── IndexDamagedError        503
     ├── IndexUnreachableError    503
+    ├── DatabaseUnreachableError 503
     └── OverloadedError          503
 
     StartError                   never reaches HTTP: one line for whoever starts the service
@@ -189,6 +190,16 @@ class IndexUnreachableError(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("the search engine does not answer: try again in a moment")
+
+
+class DatabaseUnreachableError(ServiceError):
+    """The database does not answer, or not in time."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("the database does not answer: try again in a moment")
 
 
 class OverloadedError(ServiceError):

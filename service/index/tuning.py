@@ -17,7 +17,7 @@ from service.index.partition import Effort, Partition
 WEIGHTS = (0.0, 0.05, 0.3, 0.6, 1.0)
 """The λ that are measured at; a sketch is fitted over others."""
 
-_CANDIDATES = (50, 70, 100, 140, 200, 400, 800, 1_600)
+_MOST_CANDIDATES, _FEWEST_CANDIDATES = 2_000, 50
 _ENOUGH = 0.998
 _MARGIN = 1.25
 """Other queries than the exam's must find as much."""
@@ -26,21 +26,36 @@ _MARGIN = 1.25
 def tune(partition: Partition, exam: Exam) -> tuple[Effort, dict[str, float]]:
     """Return the effort that finds the true answers, and the recall with it, by group.
 
-    In every group 99.8 % of the answers lie in the cells that are visited, less a quarter; and so
-    many are found among the candidates, or they are the most.
+    In every group 99.8 % of the answers lie in four fifths of the cells that are visited, and of
+    those that do, as many in four fifths of the candidates, where so many may be.
     """
-    turns = exam.by_group(_turns(partition, exam.questions, exam.answers))
-    needed = 1 + max(
-        int(np.quantile(part, _ENOUGH, method="inverted_cdf")) for part in turns.values()
+    questions = exam.questions
+    cells = _enough(exam, _turns(partition, questions, exam.answers), partition.cells)
+    most = min(_MOST_CANDIDATES, len(partition))
+    found = partition.candidates(questions, cells, most, None)
+    places = np.stack(
+        [_places(rows, answers) for rows, answers in zip(found, exam.answers, strict=True)]
     )
-    cells = min(round(_MARGIN * needed), partition.cells)
-    most = min(_CANDIDATES[-1], len(partition))
-    found = partition.candidates(exam.questions, cells, most, None)
-    for candidates in _CANDIDATES:
-        if exam.worst(found[:, :candidates]) >= _ENOUGH:
-            break
-    candidates = min(candidates, most)
+    candidates = max(_enough(exam, places, most), min(_FEWEST_CANDIDATES, most))
     return Effort(cells, candidates), exam.recalls(found[:, :candidates])
+
+
+def _enough(exam: Exam, places: NDArray[np.int64], most: int) -> int:
+    """Return how many there must be for most of some places (E, A) to be among them."""
+    needed = 1 + max(
+        int(np.quantile(part, _ENOUGH, method="inverted_cdf"))
+        for part in exam.by_group(places).values()
+    )
+    return min(round(_MARGIN * needed), most)
+
+
+def _places(found: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where the answers (A,) are among what was found (C,): 0 where they are not at all.
+
+    What no cell that is visited holds, no candidate more would find.
+    """
+    places: NDArray[np.int64] = (found == answers[:, None]).argmax(axis=1)
+    return places
 
 
 def _turns(

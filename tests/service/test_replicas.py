@@ -228,6 +228,26 @@ def test_a_new_index_is_taken_by_both_without_a_failed_request(
         assert [index for index, _ in itertools.groupby(a["index"] for a in seen)] == ids
 
 
+def test_while_the_database_is_away_both_say_so_and_then_go_on(
+    postgres: Postgres, pair: list[Server]
+) -> None:
+    before = [search(server, _QUERIES[0]) for server in pair]
+    postgres.stop()
+    try:
+        for server in pair:
+            for answer in (
+                server.client.get("/readyz"),
+                server.client.post("/v1/search/tracks", json=_QUERIES[0]),
+            ):
+                assert answer.status_code == 503, answer.text
+                assert answer.json()["code"] == "unavailable"
+                assert "database" in answer.json()["detail"]
+            assert server.client.get("/livez").status_code == 200
+    finally:
+        postgres.start()
+    assert [search(server, _QUERIES[0]) for server in pair] == before
+
+
 def test_what_one_leaves_the_other_goes_on_with(pair: list[Server], settings: Settings) -> None:
     expected = search(pair[1], _QUERIES[2])
     with Asking(pair[1:]) as asking:
