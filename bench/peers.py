@@ -1,7 +1,9 @@
 """What a user would pick instead, over the same vectors φ: each built, asked and judged alike.
 
-``flat``, ``hnsw`` and ``ivf_pq`` are FAISS' on φ, ``usearch`` is another HNSW, ``numpy`` a product
-and a partial sort, ``double_loop`` the paper's formula for every pair, one after the other.
+``flat``, ``hnsw`` and ``ivf_pq`` are FAISS' on φ, ``numpy`` a product and a partial sort,
+``double_loop`` the paper's formula for every pair, one after the other. A graph of inner products
+leads nowhere where some items are much longer than others; ``lifted hnsw`` and ``usearch`` are
+graphs over φ with one more number that makes all equally long, so that the nearest is the best.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ _K = 10
 _LINKS = 32
 _BUILD_WIDTH = 80
 _SEARCH_WIDTH = 256
-_CODE_BYTES = 49
+_CODES = 98
 _PROBES = 64
 
 Rows = NDArray[np.int64]
@@ -108,13 +110,26 @@ def _hnsw(_: Task, items: NDArray[np.float32], asked: NDArray[np.float32]) -> As
     return _faiss(index, asked)
 
 
+def _lifted_hnsw(_: Task, items: NDArray[np.float32], asked: NDArray[np.float32]) -> Ask:
+    index = faiss.IndexHNSWFlat(items.shape[1] + 1, _LINKS)
+    index.hnsw.efConstruction = _BUILD_WIDTH
+    index.hnsw.efSearch = _SEARCH_WIDTH
+    index.add(_lifted(items))
+    return _faiss(index, np.pad(asked, ((0, 0), (0, 1))))
+
+
+def _lifted(items: NDArray[np.float32]) -> NDArray[np.float32]:
+    squares = (items.astype(np.float64) ** 2).sum(axis=1, keepdims=True)
+    return np.hstack([items, np.sqrt(squares.max() - squares)]).astype(np.float32)
+
+
 def _ivf_pq(_: Task, items: NDArray[np.float32], asked: NDArray[np.float32]) -> Ask:
-    width = -(-items.shape[1] // _CODE_BYTES) * _CODE_BYTES
+    width = -(-items.shape[1] // _CODES) * _CODES
     padded, question = (
         np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in (items, asked)
     )
     lists = int(2 ** round(np.log2(4 * np.sqrt(len(items)))))
-    index = faiss.index_factory(width, f"IVF{lists},PQ{_CODE_BYTES}", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(width, f"IVF{lists},PQ{_CODES}x4fs", faiss.METRIC_INNER_PRODUCT)
     index.train(padded[:: max(1, len(padded) // (40 * lists))])
     index.add(padded)
     faiss.extract_index_ivf(index).nprobe = _PROBES
@@ -125,16 +140,18 @@ def _usearch(_: Task, items: NDArray[np.float32], asked: NDArray[np.float32]) ->
     from usearch.index import Index
 
     index = Index(
-        ndim=items.shape[1],
-        metric="ip",
+        ndim=items.shape[1] + 1,
+        metric="l2sq",
+        dtype="f32",
         connectivity=_LINKS,
         expansion_add=_BUILD_WIDTH,
         expansion_search=_SEARCH_WIDTH,
     )
-    index.add(np.arange(len(items)), items)
+    index.add(np.arange(len(items)), _lifted(items))
+    question = np.pad(asked, ((0, 0), (0, 1)))
 
     def ask(number: int) -> Rows:
-        return np.asarray(index.search(asked[number], _K).keys, np.int64)
+        return np.asarray(index.search(question[number], _K).keys, np.int64)
 
     return ask
 
@@ -166,6 +183,7 @@ _PEERS: dict[str, Callable[[Task, NDArray[np.float32], NDArray[np.float32]], Ask
     "numpy": _numpy,
     "ivf_pq": _ivf_pq,
     "hnsw": _hnsw,
+    "lifted hnsw": _lifted_hnsw,
     "usearch": _usearch,
     "double_loop": _double_loop,
 }

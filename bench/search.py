@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -43,10 +44,13 @@ from service.index.traits import Traits
 
 _K = 10
 _DEFINITION_UP_TO = 1_000_000
-_DEFINITION_ROWS = 16_384
+_DEFINITION_ROWS = 4_096
 _BATCH = 64
 _FITTING = 1_000
 _NEAR = 100
+
+_Best = tuple[NDArray[np.float64], NDArray[np.int64]]
+"""Scores and rows of each query's best."""
 
 
 def run(
@@ -202,23 +206,34 @@ def exhaustively(
 
 def _definition(segment: Segment, query: Encodings, scale: float) -> dict[float, list[set[int]]]:
     """Return the best rows of each query at each λ, all items scored by the formula in float64."""
-    best: dict[float, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
-    for first in range(0, len(segment), _DEFINITION_ROWS):
+
+    def best_of_block(first: int) -> dict[float, _Best]:
         rows = np.arange(first, min(first + _DEFINITION_ROWS, len(segment)))
         items = segment.encodings.take(rows)
         rho, divergence = correlation(query, items), kl_divergence(query, items)
-        for weight in WEIGHTS:
-            scores = composite(rho, divergence, weight=weight, divergence_scale=scale)
-            places = np.broadcast_to(rows, scores.shape)
-            if weight in best:
-                scores = np.hstack([best[weight][0], scores])
-                places = np.hstack([best[weight][1], places])
-            order = np.argsort(-scores, axis=1)[:, :_K]
-            best[weight] = (
-                np.take_along_axis(scores, order, 1),
-                np.take_along_axis(places, order, 1),
+        return {
+            weight: _first(
+                composite(rho, divergence, weight=weight, divergence_scale=scale),
+                np.broadcast_to(rows, rho.shape),
             )
+            for weight in WEIGHTS
+        }
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        blocks = list(pool.map(best_of_block, range(0, len(segment), _DEFINITION_ROWS)))
+    best = {
+        weight: _first(
+            *(np.hstack(part) for part in zip(*(b[weight] for b in blocks), strict=True))
+        )
+        for weight in WEIGHTS
+    }
     return {weight: [set(row.tolist()) for row in rows] for weight, (_, rows) in best.items()}
+
+
+def _first(scores: NDArray[np.float64], rows: NDArray[np.int64]) -> _Best:
+    """Keep the ten that score highest (Q, 10) of some rows (Q, B), and their scores."""
+    order = np.argsort(-scores, axis=1)[:, :_K]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
 
 
 def _exhaustive(segment: Segment, query: Encodings, scale: float, rounds: int) -> Report:

@@ -63,7 +63,7 @@ def test_growth_draws_its_engines(
     material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Product quantisers want more points than a test has, and take minutes over too few.
-    for slow in ("ivf_pq", "hnsw"):
+    for slow in ("ivf_pq", "hnsw", "lifted hnsw"):
         monkeypatch.delitem(peers._PEERS, slow)
     report = growth.run(material, largest=400, out=tmp_path, sizes=(400, 9_000))
     rows = report["rows"]
