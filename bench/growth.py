@@ -25,6 +25,7 @@ from service.index.segment import open_segment
 SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000, 3_162_278, 10_000_000)
 BUDGET_S = 600.0
 _QUERIES = 24
+_FINDS = 0.95
 _PICTURES = {
     "p50_ms": "one query, median (ms)",
     "recall_at_10": "recall@10 at λ = 0.5",
@@ -135,29 +136,34 @@ def _draw(rows: Sequence[Report], out: Path) -> None:
 
     engines = list(dict.fromkeys(row["engine"] for row in rows))
     for quantity, label in _PICTURES.items():
-        figure = Figure(figsize=(7, 4.4), layout="constrained")
+        figure = Figure(figsize=(8, 4.4), layout="constrained")
         axes = figure.add_subplot()
         for engine in engines:
-            own = engine.startswith("sketch")
-            points = [
-                (row["items"], row[quantity])
-                for row in rows
-                if row["engine"] == engine and quantity in row
-            ]
-            if not points:
+            known = [row for row in rows if row["engine"] == engine and quantity in row]
+            if not known:
                 continue
-            axes.plot(
-                *zip(*points, strict=True),
-                marker="o",
-                markersize=4,
+            own = engine.startswith("sketch")
+            (line,) = axes.plot(
+                [row["items"] for row in known],
+                [row[quantity] for row in known],
                 linewidth=2.2 if own else 1.2,
                 label=engine,
             )
+            for row in known:
+                finds = row["recall_at_10"] >= _FINDS
+                axes.plot(
+                    row["items"],
+                    row[quantity],
+                    "o",
+                    markersize=5,
+                    color=line.get_color(),
+                    markerfacecolor=line.get_color() if finds else "white",
+                )
         axes.set_xscale("log")
         if quantity != "recall_at_10":
             axes.set_yscale("log")
-        axes.set_xlabel("items (windows)")
+        axes.set_xlabel(f"items (windows); hollow where recall@10 is below {_FINDS:g}")
         axes.set_ylabel(label)
         axes.grid(visible=True, which="major", alpha=0.3)
-        axes.legend(fontsize=8, frameon=False)
+        figure.legend(fontsize=8, frameon=False, loc="outside right upper")
         figure.savefig(out / f"growth-{quantity.replace('_', '-')}.png", dpi=130)

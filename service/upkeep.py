@@ -9,7 +9,7 @@ import time
 from service.compaction import is_under_way, start_compaction
 from service.index.snapshot import damaged_file
 from service.live import LiveService
-from service.verification import Recall, measure_recall
+from service.verification import Recall, brief_queries, measure_recall
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ class Upkeep:
             else:
                 self._live.damaged = None
             self._inspected = searcher.snapshot.id
-        self.recall = measure_recall(searcher.tracks, searcher.bundle)
+        queries = brief_queries(searcher.tracks)
+        self.recall = measure_recall(searcher.tracks, searcher.bundle, queries)
 
     def close(self) -> None:
         """Stop a build that is under way; what it wrote is dropped by the next one."""

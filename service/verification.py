@@ -24,6 +24,7 @@ from service.ranking import rank
 
 RECALL_K = 10
 _QUERIES = 16  # of each kind
+_BRIEFLY_SCANNED = 200_000_000
 _WEIGHTS = (0.0, 0.5, 1.0)
 _ADVICE = "build it again with `circumplex index build`"
 
@@ -64,6 +65,16 @@ def measure_recall(shelf: Shelf, bundle: Bundle, queries: int = _QUERIES) -> Rec
             found += sum(hit.score >= least for hit in answers)
             wanted += len(truth)
     return Recall(len(asked) * len(weights), found / wanted)
+
+
+def brief_queries(shelf: Shelf) -> int:
+    """Return how many queries of each kind a server may measure recall with while it answers.
+
+    Fewer where the catalogue is large, so that two hundred million windows are read at most: some
+    seconds of both cores.
+    """
+    scans = 2 * (len(_WEIGHTS) + 1)
+    return max(1, min(_QUERIES, _BRIEFLY_SCANNED // (scans * max(shelf.windows, 1))))
 
 
 def _queries(shelf: Shelf, bundle: Bundle, count: int) -> Encodings:
