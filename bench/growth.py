@@ -1,8 +1,9 @@
 """How the search grows from ten thousand items on, beside its peers, in one run, as pictures.
 
-Each engine is measured up to the size that fits into half of the free memory, or that it would
-finish within the budget (ten minutes), judged by the size before; beyond that there is no figure.
-What is known is written down after each size, as figures and as pictures.
+Each engine is measured up to the size that fits into the free memory, or that it would finish
+within the budget (ten minutes), judged by the size before; beyond that there is no figure. What is
+known is written down after each size, as figures and as pictures; a run that was broken off goes on
+there.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from models.similarity import Encodings
 from service.index import building
 from service.index.segment import open_segment
 
-SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000, 3_162_278, 10_000_000)
+SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000, 10_000_000)
 BUDGET_S = 600.0
 _QUERIES = 24
+_COPIES = 4  # of φ in single precision, while a peer is built: encodings, φ, the peer's, some room
 _FINDS = 0.95
 _PICTURES = {
     "p50_ms": "one query, median (ms)",
@@ -49,37 +51,46 @@ def run(
     ``everything`` is a file of at least ``largest`` encodings; without it they are written first.
     """
     out.mkdir(parents=True, exist_ok=True)
-    rows: list[Report] = []
-    details: list[Report] = []
-    report: Report = {}
-    expected_s: dict[str, float] = {}
-    before = 0
+    written = out / "growth.json"
+    report: Report = json.loads(written.read_text()) if written.is_file() else {}
+    if report.get("dimensions") != material.dimensions:
+        report = {}
+    rows: list[Report] = report.get("rows", [])
+    details: list[Report] = report.get("own", [])
     with TemporaryDirectory(prefix="bench-growth-") as folder:
         encodings = everything or Path(folder) / building.ENCODINGS_FILE
         if everything is None:
             write_encodings(material, encodings, largest)
         for size in (each for each in sizes if each <= largest):
-            growth = size / before if before else 1.0
-            known_s = {name: seconds * growth for name, seconds in expected_s.items()}
+            if any(own["items"] == size for own in details):
+                continue
             with TemporaryDirectory(prefix="bench-growth-") as work:
-                own, peers_rows = _measure(material, encodings, Path(work), size, budget_s, known_s)
+                own, peers_rows = _measure(
+                    material, encodings, Path(work), size, budget_s, _expected_s(rows, size)
+                )
             details.append({name: each for name, each in own.items() if name != "groups"})
             rows += [
                 _own("sketch", own, own["p50_ms"], own["recall_at_10"]),
                 _own("sketch, exact mode", own, own["exact_ms"], 1.0),
                 *peers_rows,
             ]
-            expected_s |= {row["engine"]: row["took_s"] for row in peers_rows}
-            before = size
+            rows.sort(key=lambda row: row["items"])
+            details.sort(key=lambda own: own["items"])
             report = {
                 "machine": machine(),
                 "dimensions": material.dimensions,
                 "rows": rows,
                 "own": details,
             }
-            (out / "growth.json").write_text(json.dumps(report, indent=1) + "\n")
+            written.write_text(json.dumps(report, indent=1) + "\n")
             _draw(rows, out)
     return report
+
+
+def _expected_s(rows: Sequence[Report], size: int) -> dict[str, float]:
+    """Return what each engine would take if it grew as the items do from the size before."""
+    smaller = [row for row in rows if row["items"] < size]
+    return {row["engine"]: row["took_s"] * size / row["items"] for row in smaller}
 
 
 def _measure(
@@ -97,7 +108,7 @@ def _measure(
     else:
         np.save(work / building.ENCODINGS_FILE, known[:size])
     own = search.run(material, items=size, queries=_QUERIES, rounds=2, folder=work)
-    if 4 * size * (3 * material.dimensions + 1) > _free_bytes() / 2:
+    if _COPIES * 4 * size * (3 * material.dimensions + 1) > _free_bytes():
         return own, []
     return own, list(peers.measure(_task(material, work), budget_s, known_s))
 

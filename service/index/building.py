@@ -39,7 +39,7 @@ FRAME_FILE, TRAITS_FILE, NAMES_FILE = "frame.npz", "traits.npz", "names.json"
 SKETCHES_FILE, SKETCH_ROWS_FILE = "sketches.npy", "sketch_rows.npy"
 WINDOW_TYPE = np.dtype([("track", "<i4"), ("start_s", "<f8"), ("end_s", "<f8")])
 
-PARTITION_FROM = 20_000
+PARTITION_FROM = 8_000
 """So many windows are searched through a partition; fewer are scanned, which takes as long."""
 
 _SAMPLE = 20_000

@@ -7,10 +7,14 @@ comparison.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+import torch
 from llvmlite import ir
 from numba import types
 from numba.core import config as _numba_config
@@ -43,6 +47,21 @@ def _compilation() -> dict[str, Any]:
 
 
 COMPILATION = _compilation()
+
+
+def in_parallel(work: Callable[[int], None], parts: Sequence[int]) -> None:
+    """Do every part of some work, which releases the GIL, on as many threads as torch has."""
+    threads = torch.get_num_threads()
+    if threads == 1 or len(parts) == 1:
+        for part in parts:
+            work(part)
+    else:
+        list(_pool(threads).map(work, parts))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "search")
 
 
 def _read(scalar: Any, dimensions: int) -> Any:

@@ -7,15 +7,14 @@ before the point: half precision and small sketches then lose little.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.similarity import Encodings, item_vectors
+from service.index.compiled import in_parallel
 from service.index.framing import frame_items, frame_queries
 
 Floats32 = NDArray[np.float32]
@@ -72,8 +71,7 @@ class Frame:
                 vectors[part],
             )
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(write, range(0, len(encodings), _ROWS_AT_ONCE)))
+        in_parallel(write, range(0, len(encodings), _ROWS_AT_ONCE))
         return vectors
 
     def queries(self, query: Encodings, *, weight: float, divergence_scale: float) -> Floats32:

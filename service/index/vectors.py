@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from service.index.compiled import in_parallel
 from service.index.frame import Floats32
 from service.index.protocol import NOTHING, Admission
 from service.index.scanning import EVERYTHING, rank_rows, scan_rows
@@ -100,8 +100,8 @@ class HalfVectors:
     ) -> tuple[NDArray[np.int64], Floats32]:
         """One query: as fast as memory can be read, on as many threads as torch has."""
         mask = EVERYTHING if admission is None else admission.mask
-        threads = torch.get_num_threads()
-        bounds = np.linspace(0, len(self), _PARTS_PER_THREAD * threads + 1).astype(np.int64)
+        parts = _PARTS_PER_THREAD * torch.get_num_threads()
+        bounds = np.linspace(0, len(self), parts + 1).astype(np.int64)
         values = np.empty((len(bounds) - 1, count), np.float32)
         rows = np.empty(values.shape, np.int64)
 
@@ -109,8 +109,7 @@ class HalfVectors:
             span = bounds[part], bounds[part + 1]
             scan_rows(*self._mapped, query, mask, *span, values[part], rows[part])
 
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(scan, range(len(values))))
+        in_parallel(scan, range(len(values)))
         order = np.argsort(-values, axis=None, kind="stable")[:count]
         return rows.ravel()[None, order], values.ravel()[None, order]
 

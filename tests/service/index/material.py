@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from models.similarity import Encodings
-from service.index import building
 from service.index.building import Examiners, Precision, write_index, write_traits, write_windows
 from service.index.ids import id_array
 from service.index.segment import open_segment
@@ -78,4 +77,4 @@ def write_segment(
     return open_segment(folder, measured, "cpu")
 
 
-PARTITIONED = building.PARTITION_FROM + 1_000
+PARTITIONED = 21_000
