@@ -93,7 +93,7 @@ def test_sketch_compares_two_fits(material: Material) -> None:
     ]
     assert all(0 <= row["worst_kept"] <= 1 for row in report["fits"])
     assert report["fits"][3]["worst_kept"] >= report["fits"][1]["worst_kept"]
-    assert len(report["searches"]) == 4
+    assert len(report["searches"]) == 5
 
 
 def test_the_model_of_a_hundred_million_tracks_is_arithmetic() -> None:
