@@ -75,7 +75,7 @@ def run(
         probe = _probe(work, material.divergence_scale)
         segment = open_segment(work, json.loads((work / "measured.json").read_text()), "cpu")
         answers = probe.pop("answers")
-        recalls = _recalls(segment, material, asked, answers)
+        recalls, exact_recall = _recalls(segment, material, asked, answers)
         exhaustive = _exhaustive(segment, asked["curves"], material.divergence_scale, rounds)
     finally:
         if folder is None:
@@ -88,6 +88,7 @@ def run(
         **built,
         **probe,
         "recall_at_10": min(recalls.values()),
+        "exact_recall_at_10": exact_recall,
         "truth": "definition" if items <= _DEFINITION_UP_TO else "exhaustive mode",
         **exhaustive,
         "groups": [
@@ -164,20 +165,25 @@ def _recalls(
     material: Material,
     asked: dict[str, Encodings],
     answers: dict[str, list[list[int]]],
-) -> dict[str, float]:
-    recalls = {}
-    answer = _definition if len(segment) <= _DEFINITION_UP_TO else exhaustively
+) -> tuple[dict[str, float], float]:
+    """Return the recall of the answers by group, and of the exhaustive mode in the worst."""
+    recalls: dict[str, float] = {}
+    exact = 1.0
     for kind, block in asked.items():
-        truth = answer(segment, block, material.divergence_scale)
+        scanned = exhaustively(segment, block, material.divergence_scale)
+        truth = scanned
+        if len(segment) <= _DEFINITION_UP_TO:
+            truth = _definition(segment, block, material.divergence_scale)
         for weight in WEIGHTS:
-            kept = [
-                len(expected & set(found))
-                for expected, found in zip(
-                    truth[weight], answers[f"{kind}, weight {weight:g}"], strict=True
-                )
-            ]
-            recalls[f"{kind}, weight {weight:g}"] = sum(kept) / (_K * len(kept))
-    return recalls
+            name = f"{kind}, weight {weight:g}"
+            recalls[name] = _share(truth[weight], [set(rows) for rows in answers[name]])
+            exact = min(exact, _share(truth[weight], scanned[weight]))
+    return recalls, exact
+
+
+def _share(truth: Sequence[set[int]], found: Sequence[set[int]]) -> float:
+    kept = sum(len(expected & each) for expected, each in zip(truth, found, strict=True))
+    return kept / (_K * len(truth))
 
 
 def exhaustively(

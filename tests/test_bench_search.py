@@ -52,6 +52,7 @@ def test_search(material: Material, tmp_path: Path) -> None:
     assert report["encodings_bytes_per_item"] == pytest.approx(12 * material.dimensions, rel=0.01)
     assert report["exact_gb_per_s"] > 0
     assert report["anonymous_bytes"] > 1_000_000
+    assert report["exact_recall_at_10"] >= 0.99
     assert len(report["groups"]) == 2 * len(search_probe.WEIGHTS)
     kept = (tmp_path / "encodings.npy").stat().st_mtime_ns
     again = search.run(material, items=1_500, queries=3, rounds=1, folder=tmp_path)

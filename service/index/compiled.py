@@ -1,4 +1,4 @@
-"""What compiled loops are made of: how they are compiled, their types, a heap of the best.
+"""What compiled loops are made of: how they are compiled and run, their types, a heap of the best.
 
 The best of a stream are kept in a heap whose root is the worst of them, so that most items cost one
 comparison.
