@@ -55,6 +55,8 @@ def rank_rows(halves: Any, constants: Any, query: Any, rows: Any, values: Any, b
     An item is a row of ``halves`` (N, P), bits of float16, and one of ``constants`` (N,).
     ``values`` and ``best`` (C,) take products and rows, largest first, and at the end -inf and -1.
     """
+    if len(values) == 0:
+        return
     values[:] = -np.inf
     best[:] = -1
     for place in range(len(rows)):
@@ -99,6 +101,8 @@ def scan_rows(
 
     As :func:`rank_rows`; ``mask`` (N,) says which rows count (:data:`EVERYTHING`: all).
     """
+    if len(values) == 0:
+        return
     values[:] = -np.inf
     best[:] = -1
     for row in range(first, last):
@@ -143,6 +147,8 @@ def best_cells(query: Any, centroids: Any, spreads: Any, values: Any, best: Any)
         for cell in range(cells):
             promises[cell] += query[number] * centroids[number, cell]
             variances[cell] += squared[number] * spreads[number, cell]
+    if len(values) == 0:
+        return
     values[:] = -np.inf
     best[:] = -1
     for cell in range(cells):
@@ -187,6 +193,8 @@ def visit_cells(
     :func:`scan_rows`.
     """
     rank = len(query)
+    if len(values) == 0:
+        return
     values[:] = -np.inf
     best[:] = -1
     largest = 0

@@ -231,6 +231,23 @@ def scored(
     return correlations, divergences
 
 
+def test_nothing_is_written_where_nothing_is_wanted() -> None:
+    halves, constants = drawn(4, 20, 8)
+    query, guard = np.ones(9, np.float32), np.full(3, 7.0, np.float32)
+    rows = np.full(3, 7)
+    none, no_rows = guard[1:1], rows[1:1]
+    single, starts = np.ones((8, 1), np.float32), np.array([0, 20])
+    scan_rows(halves.view(np.uint16), constants, query, EVERYTHING, 0, 20, none, no_rows)
+    rank_rows(halves.view(np.uint16), constants, query, np.arange(20), none, no_rows)
+    best_cells(query[:8], single, single, none, no_rows)
+    codes, order = np.ones(160, np.int8), np.arange(20, dtype=np.int32)
+    visit_cells(
+        query[:8], np.array([0]), single, single, codes, starts, order, EVERYTHING, none, no_rows
+    )
+    assert (guard == 7).all()
+    assert (rows == 7).all()
+
+
 @pytest.mark.parametrize("wanted", [1, 2, 3, 64])
 def test_equal_products_fill_the_list(wanted: int) -> None:
     halves = np.ones((100, 4), np.float16).view(np.uint16)
