@@ -51,7 +51,7 @@ class Task:
         asked = query_vectors(
             self.query, shift, weight=WEIGHT, divergence_scale=self.divergence_scale
         )
-        return np.concatenate(blocks), asked.astype(np.float32)
+        return np.concatenate(blocks), asked
 
 
 def measure(task: Task, budget_s: float, known_s: Mapping[str, float]) -> Iterator[Report]:

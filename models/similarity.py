@@ -130,21 +130,22 @@ def item_vectors(items: Encodings, shift: Floats) -> NDArray[np.float32]:
 
 def query_vectors(
     query: Encodings, shift: Floats, *, weight: float, divergence_scale: float
-) -> NDArray[np.float64]:
-    """Write queries as ψ(q), (Q, 3D + 1), so that ψ(q)·φ(t) ranks like the similarity.
+) -> NDArray[np.float32]:
+    """Write queries as ψ(q), (Q, 3D + 1) float32, so that ψ(q)·φ(t) ranks like the similarity.
 
     ψ(q) = [λ ẑ(E_q), -½w(σ_q + (μ_q - c)²), w(μ_q - c), -½w], w = (1 - λ)·s. What is missing is
     :func:`query_offset`, the same for every item.
     """
     kl_weight = (1 - weight) * divergence_scale
-    mean = np.subtract(query.mean, shift, dtype=np.float64)
-    vectors = np.empty((len(query), 3 * query.dimensions + 1))
-    embedding, variance, precision = np.split(vectors[:, :-1], 3, axis=1)
-    np.multiply(standardised(query.embedding), weight, out=embedding)
-    np.multiply(mean * mean + query.variance, -0.5 * kl_weight, out=variance)
-    np.multiply(mean, kl_weight, out=precision)
-    vectors[:, -1] = -0.5 * kl_weight
-    return vectors
+    mean = query.mean.astype(np.float64) - shift
+    return np.hstack(
+        [
+            weight * standardised(query.embedding),
+            -0.5 * kl_weight * (query.variance.astype(np.float64) + mean**2),
+            kl_weight * mean,
+            np.full((len(query), 1), -0.5 * kl_weight),
+        ]
+    ).astype(np.float32)
 
 
 def query_offset(

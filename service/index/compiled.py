@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from llvmlite import ir
 from numba import types
@@ -127,6 +128,21 @@ def sink(values: Any, rows: Any, size: int) -> None:
         values[place], rows[place] = values[child], rows[child]
         place, child = child, 2 * child + 1
     values[place], rows[place] = value, row
+
+
+@numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
+def clear(values: Any, rows: Any) -> None:
+    """Make a heap that holds nothing yet: -inf and -1."""
+    values[:] = -np.inf
+    rows[:] = -1
+
+
+@numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
+def keep(values: Any, rows: Any, value: float, row: int) -> None:
+    """Put a row in the place of a heap's smallest, where it is larger."""
+    if value > values[0]:
+        values[0], rows[0] = value, row
+        sink(values, rows, len(values))
 
 
 @numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]

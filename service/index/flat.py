@@ -51,7 +51,7 @@ class FlatIndex:
     ) -> Proposals:
         """See the protocol."""
         scales = {"weight": weight, "divergence_scale": divergence_scale}
-        vectors = query_vectors(query, self._shift, **scales).astype(np.float32)
+        vectors = query_vectors(query, self._shift, **scales)
         offset = query_offset(query, **scales)
         parameters: Any = None
         if admission is not None:

@@ -24,10 +24,11 @@ from service.index.compiled import (
     SHORT_ROW_NUMBERS,
     SINGLE_ROWS,
     SINGLES,
+    clear,
+    keep,
     prefetch,
     put_in_order,
     single,
-    sink,
 )
 
 EVERYTHING = np.zeros(0, np.bool_)
@@ -57,8 +58,7 @@ def rank_rows(halves: Any, constants: Any, query: Any, rows: Any, values: Any, b
     """
     if len(values) == 0:
         return
-    values[:] = -np.inf
-    best[:] = -1
+    clear(values, best)
     for place in range(len(rows)):
         if place + _ROWS_AHEAD < len(rows) and rows[place + _ROWS_AHEAD] >= 0:
             coming = halves[rows[place + _ROWS_AHEAD]]
@@ -68,9 +68,7 @@ def rank_rows(halves: Any, constants: Any, query: Any, rows: Any, values: Any, b
         if row < 0:
             continue
         product = _product(halves[row], query) + constants[row] * query[-1]
-        if product > values[0]:
-            values[0], best[0] = product, row
-            sink(values, best, len(values))
+        keep(values, best, product, row)
     put_in_order(values, best)
 
 
@@ -103,15 +101,12 @@ def scan_rows(
     """
     if len(values) == 0:
         return
-    values[:] = -np.inf
-    best[:] = -1
+    clear(values, best)
     for row in range(first, last):
         if len(mask) and not mask[row]:
             continue
         product = _product(halves[row], query) + constants[row] * query[-1]
-        if product > values[0]:
-            values[0], best[0] = product, row
-            sink(values, best, len(values))
+        keep(values, best, product, row)
     put_in_order(values, best)
 
 
@@ -149,13 +144,10 @@ def best_cells(query: Any, centroids: Any, spreads: Any, values: Any, best: Any)
             variances[cell] += squared[number] * spreads[number, cell]
     if len(values) == 0:
         return
-    values[:] = -np.inf
-    best[:] = -1
+    clear(values, best)
     for cell in range(cells):
         promise = promises[cell] + np.sqrt(variances[cell])
-        if promise > values[0]:
-            values[0], best[0] = promise, cell
-            sink(values, best, len(values))
+        keep(values, best, promise, cell)
     put_in_order(values, best)
 
 
@@ -195,8 +187,7 @@ def visit_cells(
     rank = len(query)
     if len(values) == 0:
         return
-    values[:] = -np.inf
-    best[:] = -1
+    clear(values, best)
     largest = 0
     for cell in cells:
         largest = max(largest, starts[cell + 1] - starts[cell])
@@ -228,11 +219,9 @@ def visit_cells(
             for place in range(size):
                 products[place] += asked[number] * block[number * size + place]
         for place in range(size):
-            if products[place] > values[0]:
-                if len(mask) and not mask[rows[first + place]]:
-                    continue
-                values[0], best[0] = products[place], first + place
-                sink(values, best, len(values))
+            # The mask is asked last: few get so far, and each is a look somewhere in memory.
+            if products[place] > values[0] and (not len(mask) or mask[rows[first + place]]):
+                keep(values, best, products[place], first + place)
     put_in_order(values, best)
     for place in range(len(best)):
         if best[place] >= 0:

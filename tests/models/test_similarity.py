@@ -187,11 +187,10 @@ class TestInnerProduct:
         queries = query_vectors(asked, shift, weight=weight, divergence_scale=scale)
         assert items.shape == (2_000, 769)
         assert queries.shape == (16, 769)
-        assert items.dtype == np.float32
-        assert queries.dtype == np.float64
+        assert items.dtype == queries.dtype == np.float32
 
         offset = query_offset(asked, weight=weight, divergence_scale=scale)
-        fast = queries.astype(np.float32) @ items.T + offset[:, None]
+        fast = queries @ items.T + offset[:, None]
         exact = composite_similarity(asked, found, weight=weight, divergence_scale=scale)
         # What float32 can give: 24 bits of the largest terms that are summed.
         terms = np.abs(queries[:, None, :]) * np.abs(items[None, :50, :])
