@@ -29,8 +29,10 @@ from bench.material import mp3, random_bundle
 from bench.timing import Report, machine, medians_ms, require_close
 from models import vggish
 from models.audio import decode
+from models.checksum import file_sha256
 from models.features import BLOCK_PATCHES, block_of
-from models.vggish_frontend import PRECISIONS, VGGishFrontend
+from models.onnx_session import OnnxSession
+from models.vggish_frontend import PRECISIONS, VGGishFrontend, kept_graph
 from training.recipes import CIRCUMPLEX
 
 with warnings.catch_warnings():
@@ -136,8 +138,10 @@ def _measured(file: bytes, weights: Path, network: nn.Module, rounds: int, threa
     half = mp3(recording.duration_s / 2)
     square = torch.ones(_GEMM_SIZE, _GEMM_SIZE)
 
-    def network_of(frontend: VGGishFrontend) -> Callable[[], object]:
-        return lambda: [frontend.run(block) for block in blocks]
+    onnx = OnnxSession(kept_graph(weights, file_sha256(weights)), threads=threads)
+
+    def network_of(run: Callable[[NDArray[np.float32]], object]) -> Callable[[], object]:
+        return lambda: [run(block) for block in blocks]
 
     def whole(frontend: VGGishFrontend) -> Callable[[], object]:
         return lambda: bundle.encode_features(
@@ -154,7 +158,8 @@ def _measured(file: bytes, weights: Path, network: nn.Module, rounds: int, threa
             "gemm": lambda: square @ square,
             "halves_in_turn": lambda: _halves(exact, half, overlapped=False),
             "halves_overlapped": lambda: _halves(exact, half, overlapped=True),
-            **{f"{name}_network": network_of(each) for name, each in frontends.items()},
+            "onnx_network": network_of(onnx),
+            **{f"{name}_network": network_of(each.run) for name, each in frontends.items()},
             **{f"{name}_whole": whole(each) for name, each in frontends.items()},
         },
         rounds,
@@ -169,6 +174,7 @@ def _measured(file: bytes, weights: Path, network: nn.Module, rounds: int, threa
         "overlap_saves_ms": times["halves_in_turn"] - times["halves_overlapped"],
         "torchvggish_ms": times["peer"],
         "torchvggish_network_ms": times["peer_network"],
+        "onnxruntime_network_ms": times["onnx_network"],
         "gemm_gflop_per_s": peak_gflop_per_s,
         "plain_network_at_gemm_speed_ms": gflop / peak_gflop_per_s * 1_000,
     }

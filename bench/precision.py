@@ -1,4 +1,4 @@
-"""By how much the answers of VGGish in int8 are those of float32.
+"""By how much the answers of VGGish in int16 are those of float32.
 
 Every window of real recordings asks for the ten nearest of all the others, in each precision, by
 the definition. Without the official weights neither network nor tower has learned anything: their
@@ -33,8 +33,8 @@ def run(paths: Sequence[Path], *, weights: Path | None = None) -> Report:
     if weights is None:
         with random_weights() as path:
             return run(paths, weights=path)
-    exact, reduced = VGGishFrontend(weights), VGGishFrontend(weights, "int8")
-    windows: dict[str, list[NDArray[np.float32]]] = {"float32": [], "int8": []}
+    exact, reduced = VGGishFrontend(weights), VGGishFrontend(weights, "int16")
+    windows: dict[str, list[NDArray[np.float32]]] = {"float32": [], "int16": []}
     heard = []
     for path in paths:
         recording = decode(path.read_bytes())
@@ -48,13 +48,13 @@ def run(paths: Sequence[Path], *, weights: Path | None = None) -> Report:
     tower = _random_tower(np.concatenate(heard))
     encodings = {name: encode_sequences(tower, each) for name, each in windows.items()}
     nearest = {name: _nearest(each) for name, each in encodings.items()}
-    shared = [len({*a} & {*b}) for a, b in zip(nearest["float32"], nearest["int8"], strict=True)]
+    shared = [len({*a} & {*b}) for a, b in zip(nearest["float32"], nearest["int16"], strict=True)]
     return {
         "machine": machine(),
         "recordings": len(paths),
-        "windows": len(windows["int8"]),
+        "windows": len(windows["int16"]),
         "top_10_agreement": float(np.mean(shared)) / _NEAREST,
-        "first_agreement": float(np.mean(nearest["float32"][:, 0] == nearest["int8"][:, 0])),
+        "first_agreement": float(np.mean(nearest["float32"][:, 0] == nearest["int16"][:, 0])),
     }
 
 

@@ -37,9 +37,9 @@ def add_train(commands: Commands) -> None:
     )
     train.add_argument(
         "--precision",
-        choices=("float32", "int8"),
+        choices=("float32", "int16"),
         default="float32",
-        help="of vggish; int8 hears faster and a little differently (default: float32)",
+        help="of vggish; int16 hears faster and a little differently (default: float32)",
     )
     train.add_argument(
         "--encoder",

@@ -1,7 +1,7 @@
 """What a frontend is, and how a network over log-mel patches becomes one.
 
-A network works through patches in blocks of one fixed shape, so that a patch's features are the
-same bits whatever else is in its block, and wherever in the block it lies.
+A network works through patches in blocks; a patch's features are the same bits whatever else is in
+its block, and wherever in the block it lies.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-
-from models.logmel import MEL_BANDS, PATCH_FRAMES
 
 BLOCK_PATCHES = 16
 
@@ -58,7 +56,7 @@ class PatchFrontend(Frontend, Protocol):
         """Turn (samples,) mono at 16 kHz into the network's log-mel patches (T, 96, 64)."""
 
     def run(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network on (16, 1, 96, 64); returns (16, F). May be called from any thread."""
+        """Run the network on (P, 1, 96, 64), P ≤ 16; returns (P, F). Any thread may call it."""
 
 
 def in_blocks(frontend: PatchFrontend, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,15 +65,10 @@ def in_blocks(frontend: PatchFrontend, waveform: NDArray[np.float32]) -> NDArray
     features = np.empty((len(patches), frontend.feature_size), np.float32)
     for first in range(0, len(patches), BLOCK_PATCHES):
         part = patches[first : first + BLOCK_PATCHES]
-        features[first : first + len(part)] = frontend.run(block_of([part]))[: len(part)]
+        features[first : first + len(part)] = frontend.run(block_of([part]))
     return features
 
 
 def block_of(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Lay parts (t, 96, 64), at most 16 patches in all, into one block, silent behind them."""
-    block = np.zeros((BLOCK_PATCHES, 1, PATCH_FRAMES, MEL_BANDS), np.float32)
-    first = 0
-    for part in parts:
-        block[first : first + len(part), 0] = part
-        first += len(part)
-    return block
+    """Lay parts (t, 96, 64), at most 16 patches in all, into one block (P, 1, 96, 64)."""
+    return np.concatenate(parts)[:, None]

@@ -15,7 +15,8 @@ from models.features import Frontend, FrontendError, PatchFrontend
 from models.logmel import MEL_BANDS, log_mel_patches
 from models.onnx_frontend import OnnxFrontend
 from models.opensmile_columns import DEAM_COLUMNS, OPENSMILE_COLUMNS, at_common_level
-from models.vggish_frontend import PRECISIONS, Precision, VGGishFrontend
+from models.products import Precision
+from models.vggish_frontend import PRECISIONS, VGGishFrontend
 
 __all__ = [
     "PRECISIONS",

@@ -8,12 +8,17 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from models.features import BLOCK_PATCHES
+
 _EXTERNAL_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _SPINNING = "session.intra_op.allow_spinning"
 
 
 class OnnxSession:
-    """A graph with one input and one output that matter, ready to run from any thread."""
+    """A graph with one input and one output that matter, ready to run from any thread.
+
+    It runs blocks of one fixed shape: ONNX Runtime rounds a block of another size otherwise.
+    """
 
     def __init__(
         self,
@@ -45,6 +50,8 @@ class OnnxSession:
         return self._input
 
     def __call__(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the graph on one array."""
-        answer: NDArray[np.float32] = self._session.run([self._output], {self._input: block})[0]
-        return answer
+        """Run the graph on (P, 1, 96, 64), P ≤ 16; returns (P, F)."""
+        filled = np.zeros((BLOCK_PATCHES, *block.shape[1:]), np.float32)
+        filled[: len(block)] = block
+        answer: NDArray[np.float32] = self._session.run([self._output], {self._input: filled})[0]
+        return answer[: len(block)]

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 
 from models.cache import cache_folder
 from models.checksum import file_sha256
-from models.features import BLOCK_PATCHES
 from models.logmel import MEL_BANDS, PATCH_FRAMES
 from models.progress import Progress
 
@@ -31,6 +30,7 @@ VGGISH_FILE = "vggish-10086976.pth"
 VGGISH_URL = f"https://github.com/harritaylor/torchvggish/releases/download/v0.1/{VGGISH_FILE}"
 VGGISH_SHA256_PREFIX = "10086976"
 _BLOCK_BYTES = 1 << 20
+_COMPARED_PATCHES = 3
 
 
 class WeightsError(RuntimeError):
@@ -92,17 +92,27 @@ def load_network(weights: Path) -> nn.Module:
     return network.eval()
 
 
+def load_tensors(weights: Path) -> dict[str, NDArray[np.float32]]:
+    """Read VGGish's tensors, by their names in torchvggish's network.
+
+    Raises:
+        WeightsError: the file's tensors are not those of VGGish.
+    """
+    network = load_network(weights)  # refuses a file of anything else
+    return {name: tensor.detach().numpy() for name, tensor in network.named_parameters()}
+
+
 def require_parity(
     run: Callable[[NDArray[np.float32]], NDArray[np.float32]], weights: Path, tolerance: float
 ) -> float:
-    """Return by how much ``run``'s features of a block differ, as a share of the largest feature.
+    """Return by how much ``run``'s features of patches differ, as a share of the largest feature.
 
     Raises:
         ParityError: it is more than ``tolerance``.
         WeightsError: the file's tensors are not those of VGGish.
     """
     rng = np.random.default_rng(0)
-    shape = (BLOCK_PATCHES, 1, PATCH_FRAMES, MEL_BANDS)
+    shape = (_COMPARED_PATCHES, 1, PATCH_FRAMES, MEL_BANDS)
     block = rng.uniform(-4.6, 3.0, shape).astype(np.float32)
     with torch.inference_mode():
         expected = load_network(weights)(torch.from_numpy(block)).numpy()

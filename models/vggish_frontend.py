@@ -1,4 +1,4 @@
-"""The frontend ``vggish``: its network on a GPU where there is one, else by ONNX Runtime."""
+"""The frontend ``vggish``: its network on a GPU where there is one, else on the processor."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import vggish
+from models import tile_assembly, vggish
 from models.audio import SAMPLE_RATE_HZ
 from models.cache import cache_folder
 from models.checksum import file_sha256
 from models.features import FrontendError, in_blocks
 from models.logmel import VGGISH_LOG_OFFSET, log_mel_patches
 from models.onnx_session import OnnxSession
+from models.products import Precision
 from models.vggish import ParityError
+from models.vggish_network import Network
 
-Precision = Literal["float32", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+PRECISIONS: tuple[Precision, ...] = ("float32", "int16")
 
-GRAPH_VERSION = 1
-"""Of the graphs that are built; one more makes new ones beside the old."""
+ROUNDING_VERSION = 1
+"""Of how int16 rounds; another makes other features."""
 
-_TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "int8": 0.15}  # int8: no more than sane
+_GRAPH_VERSION = 2
+_TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "int16": 1e-2}
 
 _Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -75,8 +76,8 @@ class VGGishFrontend:
     def identity(self) -> dict[str, str | int | float]:
         """Return the weights' hash, and the precision where it is a reduced one.
 
-        The graph's version stands beside a reduced precision, since its rounding is part of it;
-        in float32 every way of running the network is the same network to 1e-4.
+        The version of its rounding stands beside a reduced precision; in float32 every way of
+        running the network is the same network to 1e-4.
         """
         identity: dict[str, str | int | float] = {
             "name": self.name,
@@ -85,32 +86,30 @@ class VGGishFrontend:
         }
         if self.precision == "float32":
             return identity
-        return {**identity, "precision": self.precision, "graph_version": GRAPH_VERSION}
+        return {**identity, "precision": self.precision, "rounding_version": ROUNDING_VERSION}
 
     def save(self, folder: Path) -> list[str]:  # noqa: ARG002
         """Write nothing: the official weights stay in the cache, named by their hash."""
         return []
 
 
-def kept_graph(weights: Path, sha256: str, precision: Precision) -> Path:
+def kept_graph(weights: Path, sha256: str) -> Path:
     """Return the cached ONNX graph of these weights, made on first use and compared with torch.
 
     Raises:
         models.vggish.ParityError: ONNX Runtime gives other features with it than torch.
         models.vggish.WeightsError: the file's tensors are not those of VGGish.
     """
-    kept = cache_folder() / f"vggish-{sha256[:16]}-{precision}-v{GRAPH_VERSION}.onnx"
+    from models.vggish_graph import graph
+
+    kept = cache_folder() / f"vggish-{sha256[:16]}-v{_GRAPH_VERSION}.onnx"
     if kept.exists():
         return kept
-    if precision == "float32":
-        from models.vggish_graph import float32_graph as build
-    else:
-        from models.vggish_int8 import int8_graph as build
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(f".{os.getpid()}.partial")  # two processes may be at it
     try:
-        partial.write_bytes(build(weights).SerializeToString(deterministic=True))
-        vggish.require_parity(OnnxSession(partial), weights, _TOLERANCES[precision])
+        partial.write_bytes(graph(weights).SerializeToString(deterministic=True))
+        vggish.require_parity(OnnxSession(partial), weights, _TOLERANCES["float32"])
         return partial.replace(kept)
     finally:
         partial.unlink(missing_ok=True)
@@ -126,11 +125,18 @@ def _network(
         except (RuntimeError, AssertionError, ParityError) as error:  # torch asserts its CUDA
             logger.warning("VGGish runs on the processor, not on the GPU: %s", error)
     try:
-        graph = kept_graph(weights, sha256, precision)
+        if precision == "float32" and not tile_assembly.AVAILABLE:
+            return _by_onnx(kept_graph(weights, sha256), threads), "cpu"
+        network = Network(vggish.load_tensors(weights), precision, threads=threads)
+        vggish.require_parity(network, weights, _TOLERANCES[precision])
     except ParityError as error:
         raise FrontendError(f"{error}: please report this machine") from error
+    return network, "cpu"
+
+
+def _by_onnx(graph: Path, threads: int) -> _Network:
     try:
-        return OnnxSession(graph, threads=threads), "cpu"
+        return OnnxSession(graph, threads=threads)
     except Exception as error:
         raise FrontendError(f"{graph} cannot be run: remove it to make it again") from error
 

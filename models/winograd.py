@@ -1,9 +1,9 @@
-"""Convolutions 3 × 3 by Winograd's F(4 × 4, 3 × 3), as nodes of an ONNX graph.
+"""Convolutions 3 × 3 by Winograd's F(4 × 4, 3 × 3).
 
-Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016: a tile of 4 × 4
-outputs needs 36 products a pair of channels in place of 144. Here pixels are the rows of a matrix
-(pixels, channels), in any order: the tiles of 6 × 6 inputs are gathered by row, and every other
-step is a product of matrices, so that nothing is ever transposed.
+Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, equations 8 to 12: a
+tile of 4 × 4 outputs needs 36 products a pair of channels in place of 144. A tile of 6 × 6 inputs
+is transformed to 36 numbers a channel; for each of the 36 all tiles and channels are one product of
+matrices; and 36 sums are transformed back. Channels lie side by side, eight of them in a vector.
 """
 
 from __future__ import annotations
@@ -11,16 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
-from onnx import NodeProto, helper
 
-Constants = dict[str, NDArray[np.generic]]
+from models.compiled import COMPILATION
 
 TILE = 4
 """Height and width must be multiples of it."""
 
-_SEEN = TILE + 2
+SEEN = TILE + 2
+POINTS = SEEN * SEEN
+"""How many numbers a channel a tile becomes."""
+
+_LANES = 8
 _INPUT = np.array(
     [
         [4, 0, -5, 0, 1, 0],
@@ -49,96 +56,216 @@ _OUTPUT = np.array(
 )
 
 
-def convolution(
-    name: str,
-    source: str,
-    rows: NDArray[np.int64],
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    *,
-    pooled: bool,
-) -> tuple[list[NodeProto], Constants, NDArray[np.int64]]:
-    """Return nodes and constants of a padded convolution with ReLU, and perhaps 2 × 2 pooling.
-
-    ``source`` is a matrix (pixels, C); ``rows`` (N, H, W) says in which row each pixel is;
-    ``weight`` is (K, C, 3, 3), ``bias`` (K,). The result, a matrix called ``name`` of (pixels, K),
-    has its pixels in another order: that of the returned rows.
-    """
+def transformed(weight: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Turn kernels (K, C, 3, 3) into the factors of 36 products, (36, C, K)."""
     outputs, inputs = weight.shape[:2]
-    tiles = _tiles(rows)  # (36, tiles): which row each pixel of each tile is, the last one for none
-    count = tiles.shape[1]
-    transformed = np.einsum("ai,kcij,bj->abck", _KERNEL, weight.astype(np.float64), _KERNEL)
-    frequencies = _SEEN * _SEEN
-    constants: Constants = {
-        f"{name}.none": np.zeros((1, inputs), np.float32),
-        f"{name}.tiles": tiles,
-        f"{name}.flat": np.array([frequencies, count * inputs]),
-        f"{name}.stacked": np.array([frequencies, count, inputs]),
-        f"{name}.flat_sums": np.array([frequencies, count * outputs]),
-        f"{name}.kernel": transformed.reshape(frequencies, inputs, outputs).astype(np.float32),
-        f"{name}.bias": bias,
-        "winograd.input": _both_ways(_INPUT),
-        "winograd.output": _both_ways(_OUTPUT),
-    }
-    chain = _Chain(name)
-    chain.add("Concat", source, f"{name}.none", axis=0)
-    chain.add("Gather", chain.end, f"{name}.tiles", axis=0)
-    chain.add("Reshape", chain.end, f"{name}.flat")
-    chain.add("MatMul", "winograd.input", chain.end)
-    chain.add("Reshape", chain.end, f"{name}.stacked")
-    chain.add("MatMul", chain.end, f"{name}.kernel")
-    chain.add("Reshape", chain.end, f"{name}.flat_sums")
-    chain.add("MatMul", "winograd.output", chain.end)
-    side = TILE
-    if pooled:
-        side = TILE // 2
-        constants[f"{name}.pairs"] = np.array([side, 2, side, 2, count * outputs])
-        constants["winograd.pair_axes"] = np.array([1, 3])
-        chain.add("Reshape", chain.end, f"{name}.pairs")
-        chain.add("ReduceMax", chain.end, "winograd.pair_axes", keepdims=0)
-    constants[f"{name}.pixels"] = np.array([side * side * count, outputs])
-    chain.add("Reshape", chain.end, f"{name}.pixels")
-    chain.add("Add", chain.end, f"{name}.bias")
-    chain.nodes.append(helper.make_node("Relu", [chain.end], [name]))
-    return chain.nodes, constants, _rows_behind(rows.shape, side)
+    points = np.einsum("ai,kcij,bj->abck", _KERNEL, weight.astype(np.float64), _KERNEL)
+    factors: NDArray[np.float64] = points.reshape(POINTS, inputs, outputs)
+    return factors
 
 
-class _Chain:
-    """Nodes, each of which takes what the one before it gave."""
-
-    def __init__(self, name: str) -> None:
-        self.nodes: list[NodeProto] = []
-        self._name = name
-
-    @property
-    def end(self) -> str:
-        return f"{self._name}.{len(self.nodes)}"
-
-    def add(self, operation: str, *sources: str, **attributes: Any) -> None:
-        target = f"{self._name}.{len(self.nodes) + 1}"
-        self.nodes.append(helper.make_node(operation, list(sources), [target], **attributes))
+_VECTOR = ir.VectorType(ir.FloatType(), _LANES)
 
 
-def _both_ways(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the matrix that transforms rows and columns of a flattened tile at once."""
-    return np.kron(matrix, matrix).astype(np.float32)
+class _Vectors:
+    """Writes operations on eight channels at once."""
+
+    def __init__(self, builder: Any) -> None:
+        self._builder = builder
+
+    def load(self, pointer: Any, place: Any) -> Any:
+        return self._builder.load(self._at(pointer, place), align=4)
+
+    def store(self, pointer: Any, place: Any, value: Any) -> None:
+        self._builder.store(value, self._at(pointer, place), align=4)
+
+    def _at(self, pointer: Any, place: Any) -> Any:
+        return self._builder.bitcast(self._builder.gep(pointer, [place]), _VECTOR.as_pointer())
+
+    def both_ways(self, matrix: NDArray[np.float64], tile: list[list[Any]]) -> list[list[Any]]:
+        """Return matrix · tile · matrixᵀ."""
+        half = [self._combine(matrix, column) for column in zip(*tile, strict=True)]
+        return [self._combine(matrix, row) for row in zip(*half, strict=True)]
+
+    def _combine(self, matrix: NDArray[np.float64], vectors: Sequence[Any]) -> list[Any]:
+        return [self._sum(factors, vectors) for factors in matrix]
+
+    def _sum(self, factors: NDArray[np.float64], vectors: Sequence[Any]) -> Any:
+        total = None
+        for factor, vector in zip(factors, vectors, strict=True):
+            if factor == 0:
+                continue
+            if total is None:
+                total = vector if factor == 1 else self._scaled(abs(factor), vector)
+                if factor < 0:
+                    total = self._builder.fneg(total)
+            else:
+                term = vector if abs(factor) == 1 else self._scaled(abs(factor), vector)
+                add = self._builder.fadd if factor > 0 else self._builder.fsub
+                total = add(total, term, flags=("contract",))
+        return total
+
+    def _scaled(self, factor: float, vector: Any) -> Any:
+        constant = ir.Constant(_VECTOR, [factor] * _LANES)
+        return self._builder.fmul(vector, constant, flags=("contract",))
+
+    def larger(self, first: Any, second: Any) -> Any:
+        return self._builder.select(self._builder.fcmp_ordered(">", first, second), first, second)
+
+    def rectified_sum(self, value: Any, bias: Any) -> Any:
+        zero = ir.Constant(_VECTOR, [0.0] * _LANES)
+        return self.larger(self._builder.fadd(value, bias), zero)
 
 
-def _tiles(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return (36, N · tiles): the rows of each tile's 6 × 6 inputs, which overlap by two."""
-    items, height, width = rows.shape
-    padded = np.full((items, height + 2, width + 2), rows.size)
-    padded[:, 1:-1, 1:-1] = rows
-    seen: Sequence[NDArray[np.int64]] = [
-        padded[:, down : down + height : TILE, right : right + width : TILE]
-        for down in range(_SEEN)
-        for right in range(_SEEN)
-    ]
-    return np.stack(seen).reshape(_SEEN * _SEEN, -1)
+def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, place: int) -> Any:
+    return context.make_array(signature.args[place])(context, builder, arguments[place]).data
 
 
-def _rows_behind(shape: tuple[int, ...], side: int) -> NDArray[np.int64]:
-    """Return (N, H', W'): where each pixel lies after (side, side, N, tiles down, tiles right)."""
-    items, down, right = shape[0], shape[1] // TILE, shape[2] // TILE
-    rows = np.arange(side * side * items * down * right).reshape(side, side, items, down, right)
-    return rows.transpose(2, 3, 0, 4, 1).reshape(items, down * side, right * side)
+@intrinsic
+def _input_transform(
+    _: Any, pixels: Any, begin: Any, down: Any, right: Any, points: Any, target: Any, apart: Any
+) -> Any:
+    """Turn 6 × 6 pixels of eight channels into 36 points; strides are in numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vectors = _Vectors(builder)
+        source = _pointer(context, builder, signature, arguments, 0)
+        result = _pointer(context, builder, signature, arguments, 4)
+        begin, down, right = arguments[1:4]
+        target, apart = arguments[5:7]
+        number = ir.IntType(64)
+        tile = []
+        for row in range(SEEN):
+            at = builder.add(begin, builder.mul(down, number(row)))
+            tile.append(
+                [
+                    vectors.load(source, builder.add(at, builder.mul(right, number(column))))
+                    for column in range(SEEN)
+                ]
+            )
+        found = [point for row in vectors.both_ways(_INPUT, tile) for point in row]
+        for place, point in enumerate(found):
+            vectors.store(result, builder.add(target, builder.mul(apart, number(place))), point)
+        return context.get_dummy_value()
+
+    return types.void(pixels, begin, down, right, points, target, apart), generate
+
+
+def _output_transform(*, pooled: bool) -> Any:
+    @intrinsic
+    def transform(
+        _: Any,
+        sums: Any,
+        begin: Any,
+        apart: Any,
+        bias: Any,
+        channel: Any,
+        pixels: Any,
+        target: Any,
+        down: Any,
+        right: Any,
+    ) -> Any:
+        """Turn 36 sums of eight channels into 4 × 4 pixels, rectified, or 2 × 2 if pooled."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            vectors = _Vectors(builder)
+            source = _pointer(context, builder, signature, arguments, 0)
+            biases = _pointer(context, builder, signature, arguments, 3)
+            result = _pointer(context, builder, signature, arguments, 5)
+            begin, apart, channel = arguments[1], arguments[2], arguments[4]
+            target, down, right = arguments[6:9]
+            number = ir.IntType(64)
+            points = [
+                vectors.load(source, builder.add(begin, builder.mul(apart, number(place))))
+                for place in range(POINTS)
+            ]
+            tile = [points[first : first + SEEN] for first in range(0, POINTS, SEEN)]
+            found = vectors.both_ways(_OUTPUT, tile)
+            if pooled:
+                found = [
+                    [
+                        vectors.larger(
+                            vectors.larger(found[row][column], found[row][column + 1]),
+                            vectors.larger(found[row + 1][column], found[row + 1][column + 1]),
+                        )
+                        for column in range(0, TILE, 2)
+                    ]
+                    for row in range(0, TILE, 2)
+                ]
+            bias = vectors.load(biases, channel)
+            for row, values in enumerate(found):
+                at = builder.add(target, builder.mul(down, number(row)))
+                for column, value in enumerate(values):
+                    place = builder.add(at, builder.mul(right, number(column)))
+                    vectors.store(result, place, vectors.rectified_sum(value, bias))
+            return context.get_dummy_value()
+
+        return (
+            types.void(sums, begin, apart, bias, channel, pixels, target, down, right),
+            generate,
+        )
+
+    return transform
+
+
+# Compiled code calls them without the first argument.
+_transform_input: Any = _input_transform
+_to_pixels, _to_pooled_pixels = _output_transform(pooled=False), _output_transform(pooled=True)
+
+
+@numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
+def to_points(pixels: Any, points: Any) -> None:
+    """Transform pixels (P, H + 2, W + 2, C), zero at the edges, to points: 36 of (P · tiles, C).
+
+    C is a multiple of eight; a row of ``points`` (36, M) holds a matrix, and may be longer.
+    """
+    items, height, width, channels = pixels.shape
+    source, target = pixels.ravel(), points.ravel()
+    right, down = channels, width * channels
+    apart = points.shape[1]
+    tile = 0
+    for item in range(items):
+        for top in range(0, height - 2, TILE):
+            for left in range(0, width - 2, TILE):
+                begin = ((item * height + top) * width + left) * channels
+                for channel in range(0, channels, _LANES):
+                    _transform_input(
+                        source,
+                        begin + channel,
+                        down,
+                        right,
+                        target,
+                        tile * channels + channel,
+                        apart,
+                    )
+                tile += 1
+
+
+@numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
+def to_pixels(sums: Any, bias: Any, pixels: Any, edge: int, pooled: bool) -> None:
+    """Transform 36 sums of (P · tiles, K) to pixels (P, H + 2 · edge, W + 2 · edge, K), rectified.
+
+    A row of ``sums`` (36, M) holds a matrix, and may be longer; ``bias`` is (K,). If ``pooled``,
+    each pixel is the largest of 2 × 2. Edges are left as they are.
+    """
+    items, height, width, channels = pixels.shape
+    source, target = sums.ravel(), pixels.ravel()
+    right, down = channels, width * channels
+    apart = sums.shape[1]
+    side = TILE // 2 if pooled else TILE
+    tile = 0
+    for item in range(items):
+        for top in range(edge, height - edge, side):
+            for left in range(edge, width - edge, side):
+                begin = ((item * height + top) * width + left) * channels
+                for channel in range(0, channels, _LANES):
+                    at = tile * channels + channel
+                    if pooled:
+                        _to_pooled_pixels(
+                            source, at, apart, bias, channel, target, begin + channel, down, right
+                        )
+                    else:
+                        _to_pixels(
+                            source, at, apart, bias, channel, target, begin + channel, down, right
+                        )
+                tile += 1

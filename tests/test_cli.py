@@ -152,7 +152,7 @@ def test_a_bundle_without_frontend_cannot_ingest(
         (["--root", "nowhere"], "needs curves.csv"),
         (["--features", "nowhere.npz"], "nowhere.npz"),
         (["--frontend", "yes"], "unknown frontend"),
-        (["--frontend", "logmel", "--precision", "int8"], "only vggish has"),
+        (["--frontend", "logmel", "--precision", "int16"], "only vggish has"),
         (["--frontend", "logmel"], "128"),
         (["--frontend", "nowhere.onnx"], "does not exist"),
     ],

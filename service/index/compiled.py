@@ -1,4 +1,4 @@
-"""What compiled loops are made of: how they are compiled and run, their types, a heap of the best.
+"""What the search's compiled loops are made of: their types, a heap of the best.
 
 The best of a stream are kept in a heap whose root is the worst of them, so that most items cost one
 comparison.
@@ -6,63 +6,15 @@ comparison.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
-import torch
 from llvmlite import ir
 from numba import types
-from numba.core import config as _numba_config
 from numba.extending import intrinsic
 
-from models.cache import cache_folder
-from models.checksum import file_sha256
-
-_config: Any = _numba_config  # its names are made at run time
-
-
-def _compilation() -> dict[str, Any]:
-    """Return how to compile: kept beside the models, if that can be written, else anew each time.
-
-    ``NUMBA_CACHE_DIR`` has the last word.
-    """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
-    # Compiled code is not made anew where a function of another file changes: this one's are.
-    digest = file_sha256(Path(__file__))
-    folder = cache_folder() / "compiled" / digest[:12]
-    if not _config.CACHE_DIR:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return options
-        if not os.access(folder, os.W_OK):
-            return options
-        _config.CACHE_DIR = str(folder)
-    return options | {"cache": True}
-
-
-COMPILATION = _compilation()
-
-
-def in_parallel(work: Callable[[int], None], parts: Sequence[int]) -> None:
-    """Do every part of some work, which releases the GIL, on as many threads as torch has."""
-    threads = torch.get_num_threads()
-    if threads == 1 or len(parts) == 1:
-        for part in parts:
-            work(part)
-    else:
-        list(_pool(threads).map(work, parts))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "search")
+from models.compiled import COMPILATION
 
 
 def _read(scalar: Any, dimensions: int) -> Any:

@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import in_parallel
 from models.similarity import Encodings, item_vectors
-from service.index.compiled import in_parallel
 from service.index.framing import frame_items, frame_queries
 
 Floats32 = NDArray[np.float32]

@@ -8,7 +8,8 @@ import numba
 import numpy as np
 from numba import types
 
-from service.index.compiled import COMPILATION, DOUBLE_ROWS, DOUBLES
+from models.compiled import COMPILATION
+from service.index.compiled import DOUBLE_ROWS, DOUBLES
 
 
 @numba.njit(

@@ -12,11 +12,11 @@ import numba
 import numpy as np
 from numba import types
 
+from models.compiled import COMPILATION
 from service.index.compiled import (
     BEST_ROWS,
     BEST_VALUES,
     CODES,
-    COMPILATION,
     HALF_ROWS,
     LINE_BYTES,
     MASK,

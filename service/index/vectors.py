@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.index.compiled import in_parallel
+from models.compiled import in_parallel
 from service.index.frame import Floats32
 from service.index.protocol import NOTHING, Admission
 from service.index.scanning import EVERYTHING, rank_rows, scan_rows

@@ -235,7 +235,7 @@ class TestOnnx:
             load_frontend(frontend.identity(), folder)
 
 
-@pytest.fixture(params=["logmel", "onnx", "yamnet", "vggish", "vggish int8"])
+@pytest.fixture(params=["logmel", "onnx", "yamnet", "vggish", "vggish int16"])
 def any_frontend(request: pytest.FixtureRequest) -> Frontend:
     kind: str = request.param
     if kind == "logmel":
@@ -244,7 +244,7 @@ def any_frontend(request: pytest.FixtureRequest) -> Frontend:
         return OnnxFrontend(request.getfixturevalue("graph"))
     if kind == "yamnet":
         return OnnxFrontend(request.getfixturevalue("shared_data") / "frontends" / "yamnet.onnx")
-    precision: Precision = "int8" if kind.endswith("int8") else "float32"
+    precision: Precision = "int16" if kind.endswith("int16") else "float32"
     vggish: VGGishFrontend = request.getfixturevalue("vggish_of")(precision)
     return vggish
 
@@ -279,8 +279,8 @@ class TestBuild:
 
     @pytest.mark.parametrize("name", ["logmel", "opensmile", "mean.onnx"])
     def test_a_precision_that_only_vggish_has(self, name: str) -> None:
-        with pytest.raises(FrontendError, match=f"'{name}' has no precision int8: only vggish"):
-            build_frontend(name, precision="int8")
+        with pytest.raises(FrontendError, match=f"'{name}' has no precision int16: only vggish"):
+            build_frontend(name, precision="int16")
 
     def test_a_precision_of_a_later_version(self, tmp_path: Path) -> None:
         identity = {**LogMelFrontend().identity(), "precision": "int2"}
