@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import audio
+from models import ffmpeg_decoding
 from models.audio import AUDIO_SUFFIXES, SHORTEST_AUDIO_SAMPLES, AudioError, Recording, decode
+from models.sound import averaged
 from tests.conftest import REPOSITORY
 from tests.models.sounds import (
     Samples,
@@ -146,7 +147,7 @@ class TestFormats:
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         direct = decode(encoded(name))
-        monkeypatch.setattr(audio, "_PLANES_READ", 0)
+        monkeypatch.setattr(ffmpeg_decoding, "_PLANES_READ", 0)
         filtered = decode(encoded(name))
         assert direct.waveform.tobytes() == filtered.waveform.tobytes()
         assert direct.duration_s == filtered.duration_s
@@ -391,10 +392,10 @@ class TestUnusableSamples:
     @pytest.mark.parametrize("bad_channel", [0, 1])
     def test_not_finite_in_one_plane(self, bad_channel: int) -> None:
         planes = [noise(100), noise(100)]
-        assert audio._averaged([planes], 2).shape == (100,)
+        assert averaged(planes, 2).shape == (100,)
         planes[bad_channel][50] = np.nan
         with pytest.raises(AudioError) as refused:
-            audio._averaged([planes], 2)
+            averaged(planes, 2)
         assert refused.value.code == "audio_not_finite"
 
     def test_infinities_that_would_cancel(self) -> None:
