@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_PATCHES = 16
+BLOCK_PATCHES = 32
 
 
 class FrontendError(RuntimeError):
@@ -56,7 +56,7 @@ class PatchFrontend(Frontend, Protocol):
         """Turn (samples,) mono at 16 kHz into the network's log-mel patches (T, 96, 64)."""
 
     def run(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network on (P, 1, 96, 64), P ≤ 16; returns (P, F). Any thread may call it."""
+        """Run the network on (P, 1, 96, 64), P ≤ 32; returns (P, F). Any thread may call it."""
 
 
 def in_blocks(frontend: PatchFrontend, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,5 +70,5 @@ def in_blocks(frontend: PatchFrontend, waveform: NDArray[np.float32]) -> NDArray
 
 
 def block_of(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Lay parts (t, 96, 64), at most 16 patches in all, into one block (P, 1, 96, 64)."""
+    """Lay parts (t, 96, 64), at most 32 patches in all, into one block (P, 1, 96, 64)."""
     return np.concatenate(parts)[:, None]

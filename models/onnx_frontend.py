@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from models.audio import SAMPLE_RATE_HZ
 from models.checksum import file_sha256
-from models.features import BLOCK_PATCHES, FrontendError, in_blocks
+from models.features import FrontendError, in_blocks
 from models.logmel import MEL_BANDS, PATCH_FRAMES, log_mel_patches
-from models.onnx_session import OnnxSession
+from models.onnx_session import RUN_PATCHES, OnnxSession
 
 
 class OnnxFrontend:
@@ -45,7 +45,7 @@ class OnnxFrontend:
             )
         except Exception as error:
             raise FrontendError(f"{graph} is no ONNX graph that can be run: {error}") from error
-        probe = np.zeros((BLOCK_PATCHES, 1, PATCH_FRAMES, MEL_BANDS), np.float32)
+        probe = np.zeros((RUN_PATCHES, 1, PATCH_FRAMES, MEL_BANDS), np.float32)
         try:
             answer = self.run(probe)
         except Exception as error:
@@ -53,7 +53,7 @@ class OnnxFrontend:
                 f"{graph} does not take log-mel patches [N, 1, 96, 64] as "
                 f"'{self._session.input_name}': {error}"
             ) from error
-        if answer.ndim != 2 or len(answer) != BLOCK_PATCHES:
+        if answer.ndim != 2 or len(answer) != RUN_PATCHES:
             raise FrontendError(f"{graph} answers {answer.shape} where [N, F] was expected")
         self.feature_size = int(answer.shape[1])
 

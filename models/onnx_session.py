@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.features import BLOCK_PATCHES
+RUN_PATCHES = 16
 
 _EXTERNAL_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _SPINNING = "session.intra_op.allow_spinning"
@@ -17,7 +17,7 @@ _SPINNING = "session.intra_op.allow_spinning"
 class OnnxSession:
     """A graph with one input and one output that matter, ready to run from any thread.
 
-    It runs blocks of one fixed shape: ONNX Runtime rounds a block of another size otherwise.
+    It runs patches in one fixed shape: ONNX Runtime rounds another number of them otherwise.
     """
 
     def __init__(
@@ -50,8 +50,11 @@ class OnnxSession:
         return self._input
 
     def __call__(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the graph on (P, 1, 96, 64), P ≤ 16; returns (P, F)."""
-        filled = np.zeros((BLOCK_PATCHES, *block.shape[1:]), np.float32)
-        filled[: len(block)] = block
-        answer: NDArray[np.float32] = self._session.run([self._output], {self._input: filled})[0]
-        return answer[: len(block)]
+        """Run the graph on (P, 1, 96, 64); returns (P, F)."""
+        answers = []
+        for first in range(0, len(block), RUN_PATCHES):
+            part = block[first : first + RUN_PATCHES]
+            filled = np.zeros((RUN_PATCHES, *block.shape[1:]), np.float32)
+            filled[: len(part)] = part
+            answers.append(self._session.run([self._output], {self._input: filled})[0][: len(part)])
+        return np.concatenate(answers)

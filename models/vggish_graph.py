@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from models import vggish
-from models.features import BLOCK_PATCHES
 from models.logmel import MEL_BANDS, PATCH_FRAMES
+from models.onnx_session import RUN_PATCHES
 from models.vggish_network import CONVOLUTIONS, DENSE, FIRST, POOLED
 
 
@@ -39,12 +39,12 @@ def graph(weights: Path) -> onnx.ModelProto:
             helper.make_node("Relu", [f"{name}.sum"], [name]),
         ]
         here = name
-    patches = [BLOCK_PATCHES, 1, PATCH_FRAMES, MEL_BANDS]
+    patches = [RUN_PATCHES, 1, PATCH_FRAMES, MEL_BANDS]
     proto = helper.make_graph(
         nodes,
         "vggish",
         [helper.make_tensor_value_info("patches", TensorProto.FLOAT, patches)],
-        [helper.make_tensor_value_info(here, TensorProto.FLOAT, [BLOCK_PATCHES, 128])],
+        [helper.make_tensor_value_info(here, TensorProto.FLOAT, [RUN_PATCHES, 128])],
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 18)])

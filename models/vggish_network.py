@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from models import winograd
 from models.compiled import COMPILATION, in_parallel
-from models.features import BLOCK_PATCHES
 from models.logmel import MEL_BANDS, PATCH_FRAMES
 from models.products import Factor, Precision, Rounded, Singles, room
 from models.threads import core_count
@@ -35,6 +34,7 @@ DENSE = ("embeddings.0", "embeddings.2", "embeddings.4")
 
 _FIRST_CHANNELS = 64
 _LANES = 8
+_PATCHES_AT_ONCE = 16  # of a thread in the convolutions: more of them only take more memory
 _TILES_AT_ONCE = 96  # what they become, a few megabytes, stays in the caches
 _DEPTH_AT_ONCE = 512  # of a fully connected layer: sums over it are added up in single precision
 
@@ -61,7 +61,7 @@ class _Convolution:
         """Return zeros for what the layer gives of a block."""
         part, edge = 2 if self.pooled else 1, 0 if self.last else 2
         height, width = self.height // part + edge, self.width // part + edge
-        return np.zeros((BLOCK_PATCHES, height, width, self.factor.columns), np.float32)
+        return np.zeros((_PATCHES_AT_ONCE, height, width, self.factor.columns), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +93,9 @@ class Network:
         self._rooms = threading.local()
 
     def __call__(self, block: Singles) -> Singles:
-        """Turn log-mel patches (P, 1, 96, 64), at most 16, into features (P, 128)."""
+        """Turn log-mel patches (P, 1, 96, 64), at most 32, into features (P, 128)."""
         patches = block[:, 0]
-        share = -(-len(patches) // self._threads)
+        share = min(-(-len(patches) // self._threads), _PATCHES_AT_ONCE)
         # Rows are multiplied in pairs.
         pixels = np.zeros((len(patches) + len(patches) % 2, *self._pixels_shape), np.float32)
 
@@ -189,7 +189,7 @@ class _Rooms:
         outputs = _TILES_AT_ONCE * max(layer.factor.columns for layer in layers)
         height, width = layers[0].height + 2, layers[0].width + 2
         return cls(
-            first=np.zeros((BLOCK_PATCHES, height, width, _FIRST_CHANNELS), np.float32),
+            first=np.zeros((_PATCHES_AT_ONCE, height, width, _FIRST_CHANNELS), np.float32),
             pixels=[layer.room_for_pixels() for layer in layers],
             points=room(winograd.POINTS, inputs, np.float32),
             whole=room(winograd.POINTS, inputs, np.int16),

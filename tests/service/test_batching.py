@@ -75,7 +75,7 @@ def test_company_changes_no_bit_and_saves_blocks(batcher: Batcher, frontend: Wat
     for future, patches in zip(futures, recordings, strict=True):
         assert future.result(10).tobytes() == alone(frontend, patches).tobytes()
     batcher.close()
-    assert len(frontend.blocks) == 1 + 6  # 95 patches, which would be ten blocks one by one
+    assert len(frontend.blocks) == 1 + 3  # 95 patches, which would be eight blocks one by one
 
 
 def test_one_alone_waits_for_nobody(batcher: Batcher, frontend: Watched) -> None:
