@@ -248,6 +248,12 @@ def _growth(options: argparse.Namespace) -> Report:
     )
 
 
+def _pauses(_: argparse.Namespace) -> Report:
+    from bench import pauses
+
+    return pauses.run()
+
+
 def _milvus(options: argparse.Namespace) -> Report:
     from bench import milvus
 
@@ -274,6 +280,7 @@ _BENCHMARKS: dict[str, Callable[[argparse.Namespace], Report]] = {
     "encode": _encode,
     "precision": _precision,
     "serve": _serve,
+    "pauses": _pauses,
     "milvus": _milvus,
     "ingest": _ingest,
 }

@@ -32,6 +32,8 @@ DEMO_TRACKS = 240
 DEMO_TRACK_S = 45.0
 _MP3_BITS_PER_S = 192_000
 
+_TRACKS_AT_ONCE = 256
+
 
 def tones(seconds: float, rate_hz: int, seed: int = 0) -> NDArray[np.float32]:
     """Return (samples, 2) of slowly swelling tones over quiet noise: no silence, no pattern."""
@@ -71,11 +73,16 @@ def wandering_curve(rng: np.random.Generator, steps: int) -> Curve:
 
 @contextmanager
 def home_settings(
-    home: Path | None, *, tracks: int = DEMO_TRACKS, frontend: Frontend | None = None
+    home: Path | None,
+    *,
+    tracks: int = DEMO_TRACKS,
+    references: int | None = None,
+    frontend: Frontend | None = None,
 ) -> Iterator[Settings]:
     """Open a home folder; where there is none, one of random towers and ``tracks`` random tracks.
 
-    ``frontend``, with F = 128, is what the random towers hear with: logmel unless another is given.
+    The towers know so many ``references``, as a rule about two for three tracks. ``frontend``, with
+    F = 128, is what they hear with: logmel unless another is given.
 
     What a search costs depends on shapes and numbers of windows, not on what was learned.
     """
@@ -84,20 +91,24 @@ def home_settings(
         return
     with TemporaryDirectory() as folder:
         settings = Settings(home=Path(folder) / "home", database_url="")
-        _fill(settings, Path(folder) / "random", tracks, frontend)
+        known = round(0.64 * tracks) if references is None else references
+        bundle = random_bundle(CIRCUMPLEX, references=known, frontend=frontend)
+        save_bundle(bundle, Path(folder) / "random")
+        bundle_id = catalogue.register_bundle(settings, Path(folder) / "random")
+        add_random_tracks(settings, bundle_id, range(tracks))
+        catalogue.build_index(settings)
         yield settings
 
 
-def _fill(settings: Settings, bundle_folder: Path, tracks: int, frontend: Frontend | None) -> None:
-    bundle = random_bundle(CIRCUMPLEX, references=round(0.64 * tracks), frontend=frontend)
-    save_bundle(bundle, bundle_folder)
-    bundle_id = catalogue.register_bundle(settings, bundle_folder)
-    rng = np.random.default_rng(1)
-    with closing(Database(settings.database)) as database, database.writing() as session:
-        for number in range(tracks):
-            session.add(_track_row(number))
-            session.add_all(_window_rows(rng, number, bundle_id, CIRCUMPLEX.dimensions))
-    catalogue.build_index(settings)
+def add_random_tracks(settings: Settings, bundle_id: str, numbers: range) -> None:
+    """Write random tracks and their windows, as an ingest does, some at a time."""
+    with closing(Database(settings.database)) as database:
+        for first in range(numbers.start, numbers.stop, _TRACKS_AT_ONCE):
+            rng = np.random.default_rng(first)
+            with database.writing() as session:
+                for number in numbers[first - numbers.start :][:_TRACKS_AT_ONCE]:
+                    session.add(_track_row(number))
+                    session.add_all(_window_rows(rng, number, bundle_id, CIRCUMPLEX.dimensions))
 
 
 def random_bundle(
