@@ -26,7 +26,11 @@ def running_server(settings: Settings) -> Iterator[str]:
     with TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stderr:
-            environment = {**os.environ, "CIRCUMPLEX_DATABASE_URL": settings.database_url}
+            environment = {
+                **os.environ,
+                "CIRCUMPLEX_DATABASE_URL": settings.database_url,
+                "CIRCUMPLEX_COMPACT_AFTER": str(settings.compact_after),
+            }
             process = subprocess.Popen(command, cwd=_REPOSITORY, env=environment, stderr=stderr)
         try:
             yield _address(process, log)

@@ -54,14 +54,9 @@ def _digest_of_compiled_files() -> str:
 COMPILATION = _compilation()
 
 
-def in_parallel(
-    work: Callable[[int], None], parts: Sequence[int], threads: int | None = None
-) -> None:
-    """Do every part of some work, which releases the GIL.
-
-    On as many ``threads`` as torch has, unless told.
-    """
-    threads = torch.get_num_threads() if threads is None else threads
+def in_parallel(work: Callable[[int], None], parts: Sequence[int]) -> None:
+    """Do every part of some work, which releases the GIL, on as many threads as torch has."""
+    threads = torch.get_num_threads()
     if threads == 1 or len(parts) == 1:
         for part in parts:
             work(part)
@@ -71,4 +66,4 @@ def in_parallel(
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "compiled")
+    return ThreadPoolExecutor(threads, "search")

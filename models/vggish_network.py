@@ -8,7 +8,8 @@ them. A patch's features are the same bits whatever else is in its block, and wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import winograd
-from models.compiled import COMPILATION, in_parallel
+from models.compiled import COMPILATION
 from models.logmel import MEL_BANDS, PATCH_FRAMES
 from models.products import Factor, Precision, Rounded, Singles, room
 from models.threads import core_count
@@ -91,6 +92,8 @@ class Network:
             for name in DENSE
         ]
         self._rooms = threading.local()
+        # Its own: searches do not wait behind a network.
+        self._pool = ThreadPoolExecutor(self._threads, "network") if self._threads > 1 else None
 
     def __call__(self, block: Singles) -> Singles:
         """Turn log-mel patches (P, 1, 96, 64), at most 32, into features (P, 128)."""
@@ -103,8 +106,15 @@ class Network:
             part = patches[first : first + share]
             pixels[first : first + len(part)] = self._convolved(part)
 
-        in_parallel(convolve, range(0, len(patches), share), self._threads)
+        self._each(convolve, range(0, len(patches), share))
         return self._embedded(pixels)[: len(patches)]
+
+    def _each(self, work: Callable[[int], None], parts: Sequence[int]) -> None:
+        if self._pool is None or len(parts) == 1:
+            for part in parts:
+                work(part)
+        else:
+            list(self._pool.map(work, parts))
 
     @property
     def _pixels_shape(self) -> tuple[int, int]:
@@ -165,7 +175,7 @@ class Network:
                 behind = min(first + share, factor.panel_count)
                 factor.multiply(multiplied, count, scales, sums, (first, behind))
 
-            in_parallel(multiply, range(0, factor.panel_count, share), self._threads)
+            self._each(multiply, range(0, factor.panel_count, share))
             depth = min(_DEPTH_AT_ONCE, factor.columns)
             rows = np.empty((factor.columns // depth, count * depth), np.float32)
             add_up(sums, layer.bias, count, depth, rows)
