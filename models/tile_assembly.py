@@ -1,7 +1,7 @@
 """A tile of a product of matrices, six rows by sixteen columns, kept in AVX2's registers.
 
 Written out, since a compiler that schedules twelve sums, two factors and a copied one over sixteen
-registers spills some of them, which costs a third of the speed.
+registers spills some of them.
 
 In single precision two vectors of eight columns are multiplied with one number copied to all lanes.
 In whole numbers of sixteen bits two steps along the depth are one: ``vpmaddwd`` multiplies pairs

@@ -184,7 +184,7 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class _Rooms:
-    """What a thread computes in, kept since new memory costs a tenth of the time."""
+    """What a thread computes in, kept since new memory comes page by page."""
 
     first: Singles
     pixels: list[Singles]
