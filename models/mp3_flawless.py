@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numba
 import numpy as np
+from numba import types
 
 from models.compiled import COMPILATION
 from models.mp3_frames import id3_bytes
@@ -19,7 +20,7 @@ from models.mp3_frames import id3_bytes
 SAMPLES_PER_FRAME = 1_152
 
 _RATES_HZ = (44_100, 48_000, 32_000)
-_KBPS = np.array([0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0])
+_KBPS = np.array([0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0], np.int64)
 _HELD_BYTES = 1 << 20
 _FIRST_FRAME_BYTES = 4_096
 _COUNT_NAMES = (b"Xing", b"Info")
@@ -93,7 +94,14 @@ def _bits(held: Any, at: int, first: int, count: int) -> int:
     return value
 
 
-@numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
+_BYTES = types.Array(types.uint8, 1, "C", readonly=True)
+
+
+# With its types, so that it is compiled before the first upload comes.
+@numba.njit(
+    types.boolean(_BYTES, _BYTES, types.int64[::1], types.int64[::1]),
+    **COMPILATION,
+)
 def follow_frames(held: Any, kind: Any, kbps: Any, state: Any) -> bool:
     """Follow frames of the kind of a header (4,) through bytes; tells whether none had a flaw.
 
