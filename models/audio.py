@@ -7,6 +7,7 @@ differently, and soxr resamples: FFmpeg's own resampler, as PyAV configures it, 
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -84,11 +85,9 @@ def decode(
         raise AudioError("audio_truncated", "the file is cut off before its end: send it whole")
     frames = flawless_frames(stream)
     if frames is not None:
-        try:
-            with opened_by_mpg123(stream, frames) as sound:
-                return _listened(sound, rate_hz, max_duration_s)
-        except UndecidedError:
-            stream.seek(0)  # FFmpeg has the last word
+        # Where it is undecided, FFmpeg has the last word.
+        with suppress(UndecidedError), opened_by_mpg123(stream, frames) as sound:
+            return _listened(sound, rate_hz, max_duration_s)
     with opened_by_ffmpeg(stream) as sound:
         return _listened(sound, rate_hz, max_duration_s)
 

@@ -54,14 +54,21 @@ def _digest_of_compiled_files() -> str:
 COMPILATION = _compilation()
 
 
-def in_parallel(work: Callable[[int], None], parts: Sequence[int]) -> None:
-    """Do every part of some work, which releases the GIL, on as many threads as torch has."""
-    threads = torch.get_num_threads()
-    if threads == 1 or len(parts) == 1:
+def in_parallel(
+    work: Callable[[int], None], parts: Sequence[int], pool: ThreadPoolExecutor | None
+) -> None:
+    """Do every part of some work, which releases the GIL; without a pool, in this thread."""
+    if pool is None or len(parts) == 1:
         for part in parts:
             work(part)
     else:
-        list(_pool(threads).map(work, parts))
+        list(pool.map(work, parts))
+
+
+def torch_sized_pool() -> ThreadPoolExecutor | None:
+    """Return as many threads as torch has, the same to all who ask; None where that is one."""
+    threads = torch.get_num_threads()
+    return _pool(threads) if threads > 1 else None
 
 
 @cache

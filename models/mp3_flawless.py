@@ -15,12 +15,11 @@ import numpy as np
 from numba import types
 
 from models.compiled import COMPILATION
-from models.mp3_frames import id3_bytes
+from models.mp3_frames import MPEG_1, MPEG_1_KBPS, RATES_HZ, id3_bytes
 
 SAMPLES_PER_FRAME = 1_152
 
-_RATES_HZ = (44_100, 48_000, 32_000)
-_KBPS = np.array([0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0], np.int64)
+_KBPS = np.array([0, *MPEG_1_KBPS, 0], np.int64)
 _HELD_BYTES = 1 << 20
 _FIRST_FRAME_BYTES = 4_096
 _COUNT_NAMES = (b"Xing", b"Info")
@@ -51,11 +50,12 @@ def flawless_frames(stream: BinaryIO) -> Mp3Frames | None:
     state = np.array([0, begin, 0, counted is not None], np.int64)
     size_bytes = stream.seek(0, io.SEEK_END)
     kind = np.frombuffer(first[:4], np.uint8)
+    rate_hz = RATES_HZ[MPEG_1][first[2] >> 2 & 3]
     while True:
         stream.seek(int(state[1]))
         held = np.frombuffer(stream.read(_HELD_BYTES), np.uint8)
         before = int(state[1])
-        if not follow_frames(held, kind, _KBPS, state):
+        if not follow_frames(held, kind, rate_hz, _KBPS, state):
             return None
         if state[1] == before:
             break
@@ -67,7 +67,7 @@ def flawless_frames(stream: BinaryIO) -> Mp3Frames | None:
         return None
     channels = 1 if first[3] >> 6 == 3 else 2
     audible = count if counted is None else counted
-    return Mp3Frames(audible, _RATES_HZ[first[2] >> 2 & 3], channels)
+    return Mp3Frames(audible, rate_hz, channels)
 
 
 def _counted(first: bytes) -> int | None:
@@ -99,10 +99,10 @@ _BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 
 # With its types, so that it is compiled before the first upload comes.
 @numba.njit(
-    types.boolean(_BYTES, _BYTES, types.int64[::1], types.int64[::1]),
+    types.boolean(_BYTES, _BYTES, types.int64, types.int64[::1], types.int64[::1]),
     **COMPILATION,
 )
-def follow_frames(held: Any, kind: Any, kbps: Any, state: Any) -> bool:
+def follow_frames(held: Any, kind: Any, rate_hz: int, kbps: Any, state: Any) -> bool:
     """Follow frames of the kind of a header (4,) through bytes; tells whether none had a flaw.
 
     ``state`` is brought up to date: how many frames there were, where the next begins in the file,
@@ -115,18 +115,17 @@ def follow_frames(held: Any, kind: Any, kbps: Any, state: Any) -> bool:
     channels = 1 if mono else 2
     check = 0 if kind[1] & 1 else 2
     side_bytes = 17 if mono else 32
-    frequency = (44_100, 48_000, 32_000)[kind[2] >> 2 & 3]
     at = 0
     while at + 4 + check + side_bytes <= len(held):
-        rate = kbps[held[at + 2] >> 4]
+        bitrate_kbps = kbps[held[at + 2] >> 4]
         same = (
             held[at] == 0xFF
             and held[at + 1] == kind[1]
             and held[at + 2] & 0x0C == kind[2] & 0x0C
             and (held[at + 3] >> 6 == 3) == mono
-            and rate > 0
+            and bitrate_kbps > 0
         )
-        length = 144_000 * rate // frequency + (held[at + 2] >> 1 & 1)
+        length = 144_000 * bitrate_kbps // rate_hz + (held[at + 2] >> 1 & 1)
         if not same or at + length > len(held):
             break
         side = at + 4 + check

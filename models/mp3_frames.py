@@ -12,14 +12,14 @@ from typing import BinaryIO
 _TAIL_BYTES = 1 << 16
 _CHAINED_FRAMES = 4  # so many headers in step are no chance
 _HEADER_BYTES = 4
-_MPEG_1, _MPEG_2, _MPEG_2_5 = 3, 2, 0
+MPEG_1, _MPEG_2, _MPEG_2_5 = 3, 2, 0
 _LAYER_III = 1
-_RATES_HZ = {
-    _MPEG_1: (44_100, 48_000, 32_000),
+RATES_HZ = {
+    MPEG_1: (44_100, 48_000, 32_000),
     _MPEG_2: (22_050, 24_000, 16_000),
     _MPEG_2_5: (11_025, 12_000, 8_000),
 }
-_MPEG_1_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+MPEG_1_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG_2_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 
 
@@ -65,10 +65,10 @@ def _frame_bytes(header: bytes) -> int | None:
         return None
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
     rate_index, bitrate_index, padding = header[2] >> 2 & 3, header[2] >> 4, header[2] >> 1 & 1
-    if version not in _RATES_HZ or layer != _LAYER_III or rate_index == 3:
+    if version not in RATES_HZ or layer != _LAYER_III or rate_index == 3:
         return None
     if not 1 <= bitrate_index <= 14:
         return None
-    kbps = (_MPEG_1_KBPS if version == _MPEG_1 else _MPEG_2_KBPS)[bitrate_index - 1]
-    eighth_of_samples = 144 if version == _MPEG_1 else 72
-    return eighth_of_samples * kbps * 1_000 // _RATES_HZ[version][rate_index] + padding
+    kbps = (MPEG_1_KBPS if version == MPEG_1 else _MPEG_2_KBPS)[bitrate_index - 1]
+    eighth_of_samples = 144 if version == MPEG_1 else 72
+    return eighth_of_samples * kbps * 1_000 // RATES_HZ[version][rate_index] + padding

@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-ROWS, COLUMNS = 6, 16
+COLUMNS = 16
 PAIR = 2
 """How many whole numbers are multiplied and added by one instruction."""
 

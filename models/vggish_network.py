@@ -8,7 +8,7 @@ them. A patch's features are the same bits whatever else is in its block, and wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import winograd
-from models.compiled import COMPILATION
+from models.compiled import COMPILATION, in_parallel
 from models.logmel import MEL_BANDS, PATCH_FRAMES
 from models.products import Factor, Precision, Rounded, Singles, room
 from models.threads import core_count
@@ -34,7 +34,6 @@ DENSE = ("embeddings.0", "embeddings.2", "embeddings.4")
 """Names of the fully connected layers."""
 
 _FIRST_CHANNELS = 64
-_LANES = 8
 _PATCHES_AT_ONCE = 16  # of a thread in the convolutions: more of them only take more memory
 _TILES_AT_ONCE = 96  # what they become, a few megabytes, stays in the caches
 _DEPTH_AT_ONCE = 512  # of a fully connected layer: sums over it are added up in single precision
@@ -106,15 +105,8 @@ class Network:
             part = patches[first : first + share]
             pixels[first : first + len(part)] = self._convolved(part)
 
-        self._each(convolve, range(0, len(patches), share))
+        in_parallel(convolve, range(0, len(patches), share), self._pool)
         return self._embedded(pixels)[: len(patches)]
-
-    def _each(self, work: Callable[[int], None], parts: Sequence[int]) -> None:
-        if self._pool is None or len(parts) == 1:
-            for part in parts:
-                work(part)
-        else:
-            list(self._pool.map(work, parts))
 
     @property
     def _pixels_shape(self) -> tuple[int, int]:
@@ -156,30 +148,27 @@ class Network:
         count = len(pixels)
         rows = np.ascontiguousarray(pixels.transpose(1, 0, 2)).reshape(pixels.shape[1], -1)
         for layer in self._dense:
-            factor = layer.factor
-            groups = len(factor.panels)
-            whole = np.empty(rows.shape, np.int16)
-            scales = np.empty(groups * count, np.float32)
-            multiplied, scales = factor.rounded(rows, count, whole, scales)
-            sums = np.empty((groups, count * factor.columns), np.float32)
-            share = -(-factor.panel_count // self._threads)
-
-            def multiply(
-                first: int,
-                factor: Factor = factor,
-                multiplied: Any = multiplied,
-                scales: Singles = scales,
-                sums: Singles = sums,
-                share: int = share,
-            ) -> None:
-                behind = min(first + share, factor.panel_count)
-                factor.multiply(multiplied, count, scales, sums, (first, behind))
-
-            self._each(multiply, range(0, factor.panel_count, share))
-            depth = min(_DEPTH_AT_ONCE, factor.columns)
-            rows = np.empty((factor.columns // depth, count * depth), np.float32)
+            sums = self._multiplied(layer.factor, rows, count)
+            columns = layer.factor.columns
+            depth = min(_DEPTH_AT_ONCE, columns)
+            rows = np.empty((columns // depth, count * depth), np.float32)
             add_up(sums, layer.bias, count, depth, rows)
         return rows.reshape(count, -1)
+
+    def _multiplied(self, factor: Factor, rows: Singles, count: int) -> Singles:
+        """Return the products (G, R · N) of ``count`` rows, each thread's share of the columns."""
+        groups = len(factor.panels)
+        whole = np.empty(rows.shape, np.int16)
+        rounded, scales = factor.rounded(rows, count, whole, np.empty(groups * count, np.float32))
+        sums = np.empty((groups, count * factor.columns), np.float32)
+        share = -(-factor.panel_count // self._threads)
+
+        def multiply(first: int) -> None:
+            behind = min(first + share, factor.panel_count)
+            factor.multiply(rounded, count, scales, sums, (first, behind))
+
+        in_parallel(multiply, range(0, factor.panel_count, share), self._pool)
+        return sums
 
 
 @dataclass(frozen=True, eq=False)

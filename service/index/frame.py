@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import in_parallel
+from models.compiled import in_parallel, torch_sized_pool
 from models.similarity import Encodings, item_vectors
 from service.index.framing import frame_items, frame_queries
 
@@ -71,7 +71,7 @@ class Frame:
                 vectors[part],
             )
 
-        in_parallel(write, range(0, len(encodings), _ROWS_AT_ONCE))
+        in_parallel(write, range(0, len(encodings), _ROWS_AT_ONCE), torch_sized_pool())
         return vectors
 
     def queries(self, query: Encodings, *, weight: float, divergence_scale: float) -> Floats32:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.compiled import in_parallel
+from models.compiled import in_parallel, torch_sized_pool
 from service.index.frame import Floats32
 from service.index.protocol import NOTHING, Admission
 from service.index.scanning import EVERYTHING, rank_rows, scan_rows
@@ -109,7 +109,7 @@ class HalfVectors:
             span = bounds[part], bounds[part + 1]
             scan_rows(*self._mapped, query, mask, *span, values[part], rows[part])
 
-        in_parallel(scan, range(len(values)))
+        in_parallel(scan, range(len(values)), torch_sized_pool())
         order = np.argsort(-values, axis=None, kind="stable")[:count]
         return rows.ravel()[None, order], values.ravel()[None, order]
 

@@ -57,7 +57,8 @@ def test_equals_the_definition(
         expected = functional.max_pool2d(expected, 2)
     found = by_tiles(images, weight, bias, pooled=pooled, edge=edge)
     assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=3e-5 * float(expected.max()))
+    assert expected.max() > 1
+    assert np.abs(found - expected.numpy()).max() < 2e-5 * float(expected.max())
 
 
 def test_one_pixel_reaches_its_nine_neighbours_and_no_others() -> None:
