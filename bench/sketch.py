@@ -89,7 +89,7 @@ def _searches(sketch: Sketch, everything: Floats32, exam: Exam) -> list[Report]:
     ways: dict[str, Callable[[Floats32], NDArray[np.int64]]] = {
         f"cells, {effort.cells} visited": lambda asked: partition.candidates(
             asked, effort.cells, _CANDIDATES, None
-        ),
+        )[0],
         f"inverted file, {effort.cells} visited": _inverted_file(partition, effort.cells),
     }
     graph, order = lifted_graph(partition, links=_LINKS, width=_BUILD_WIDTH)

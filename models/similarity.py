@@ -41,6 +41,11 @@ class Encodings:
         """Return the encodings of the given rows, in their order."""
         return Encodings(self.embedding[rows], self.mean[rows], self.variance[rows])
 
+    def block(self, rows: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+        """Return encodings side by side (N, 3, D), and where among them the given rows are (R,)."""
+        parts = [self.embedding[rows], self.mean[rows], self.variance[rows]]
+        return np.stack(parts, axis=1), np.arange(len(rows))
+
     @classmethod
     def of_block(cls, block: Floats) -> Encodings:
         """Take embedding, mean and variance apart that lie side by side: (N, 3, D)."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.similarity import Encodings, composite
 from service.index.pairs import score_pairs
 from service.index.protocol import Admission
-from service.index.shelf import Shelf
+from service.index.shelf import EncodingRows, Shelf
 
 Floats64 = NDArray[np.float64]
 
@@ -144,8 +144,8 @@ def _candidates(
         proposals = segment.index.propose(query, count, **scales, admission=admission, exact=exact)
         real = proposals.rows >= 0
         query_rows = np.repeat(np.arange(len(query)), real.sum(axis=1))
-        rows = proposals.rows[real] + shelf.first_rows[number]
-        pairs = _score(shelf, query, query_rows, rows, **scales)
+        pairs = _score(segment.encodings, query, query_rows, proposals.rows[real], **scales)
+        pairs.rows[:] += shelf.first_rows[number]
         parts.append(pairs)
         if count >= available and proposals.exhaustive:
             continue
@@ -158,7 +158,7 @@ def _candidates(
 
 
 def _score(
-    shelf: Shelf,
+    encodings: EncodingRows,
     query: Encodings,
     query_rows: NDArray[np.int64],
     rows: NDArray[np.int64],
@@ -177,16 +177,8 @@ def _score(
     )
     for first in range(0, len(rows), _PAIRS_AT_ONCE):
         part = slice(first, first + _PAIRS_AT_ONCE)
-        items = shelf.take(rows[part])
-        score_pairs(
-            *asked,
-            query_rows[part],
-            items.embedding.astype(np.float64),
-            items.mean.astype(np.float64),
-            items.variance.astype(np.float64),
-            correlations[part],
-            divergences[part],
-        )
+        items = encodings.block(rows[part])
+        score_pairs(*asked, query_rows[part], *items, correlations[part], divergences[part])
     scores = composite(correlations, divergences, weight=weight, divergence_scale=divergence_scale)
     return _Pairs(query_rows, rows, scores, correlations, divergences)
 
@@ -195,17 +187,19 @@ def _best_of_each_owner(shelf: Shelf, pairs: _Pairs) -> _Pairs:
     """Keep one pair an owner, its best, ordered by score and then by the owner's number."""
     owners = shelf.owners_of(pairs.rows)
     order = np.lexsort((pairs.rows, pairs.query_rows, owners, -pairs.scores))
-    firsts = np.sort(np.unique(owners[order], return_index=True)[1])
-    return pairs.take(order[firsts])
+    firsts: dict[int, int] = {}
+    for place, owner in zip(order.tolist(), owners[order].tolist(), strict=True):
+        firsts.setdefault(owner, place)
+    return pairs.take(np.array(list(firsts.values()), np.int64))
 
 
 def _choose(shelf: Shelf, ranked: _Pairs, k: int, choice: Choice) -> list[Hit]:
     """Take the first k of one-pair-an-owner ``ranked`` that may be answers."""
     taken: dict[str, int] = {}
-    hits: list[Hit] = []
+    chosen: list[tuple[int, str]] = []
     owners = shelf.owners_of(ranked.rows)
     for place in _by_score_then_id(shelf, ranked.scores, owners):
-        if len(hits) == k:
+        if len(chosen) == k:
             break
         owner = int(owners[place])
         if owner in choice.excluded:
@@ -214,17 +208,15 @@ def _choose(shelf: Shelf, ranked: _Pairs, k: int, choice: Choice) -> list[Hit]:
             if taken.get(artist, 0) >= choice.max_per_artist:
                 continue
             taken[artist] = taken.get(artist, 0) + 1
-        hits.append(
-            Hit(
-                shelf.owner_id(owner),
-                int(ranked.rows[place]),
-                int(ranked.query_rows[place]),
-                float(ranked.scores[place]),
-                float(ranked.correlations[place]),
-                float(ranked.divergences[place]),
-            )
+        chosen.append((place, shelf.owner_id(owner)))
+    best = ranked.take(np.array([place for place, _ in chosen], np.int64))
+    columns = best.rows, best.query_rows, best.scores, best.correlations, best.divergences
+    return [
+        Hit(owner_id, *pair)
+        for (_, owner_id), *pair in zip(
+            chosen, *(column.tolist() for column in columns), strict=True
         )
-    return hits
+    ]
 
 
 def _by_score_then_id(shelf: Shelf, scores: Floats64, owners: NDArray[np.int64]) -> Iterator[int]:

@@ -105,10 +105,10 @@ class MilvusIndex(SketchIndex):
 
     def _first_look(
         self, queries: Floats32, effort: Effort, admission: Admission | None
-    ) -> NDArray[np.int64]:
+    ) -> tuple[NDArray[np.int64], None]:
         assert self.partition is not None
         sketched = queries @ self.partition.sketch.queries
-        return self.sketches.nearest(sketched, effort.candidates, admission)
+        return self.sketches.nearest(sketched, effort.candidates, admission), None
 
 
 @dataclass(frozen=True, eq=False)

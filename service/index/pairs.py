@@ -9,7 +9,14 @@ import numpy as np
 from numba import types
 
 from models.compiled import COMPILATION
-from service.index.compiled import DOUBLE_ROWS, ROW_NUMBERS
+from service.index.compiled import (
+    DOUBLE_BLOCKS,
+    DOUBLE_ROWS,
+    LINE_BYTES,
+    ROW_NUMBERS,
+    SINGLE_BLOCKS,
+    prefetch,
+)
 
 _HALVINGS = 4
 _SMALLEST, _LARGEST = 1e-18, 1e18
@@ -42,36 +49,28 @@ def _logarithms(ratios: Any, products: Any) -> float:
     return total
 
 
-@numba.njit(
-    types.void(
-        DOUBLE_ROWS,
-        DOUBLE_ROWS,
-        DOUBLE_ROWS,
-        ROW_NUMBERS,
-        DOUBLE_ROWS,
-        DOUBLE_ROWS,
-        DOUBLE_ROWS,
-        types.float64[::1],
-        types.float64[::1],
-    ),
-    **COMPILATION,
-)
+def _of(items: Any) -> Any:
+    queries = DOUBLE_ROWS, DOUBLE_ROWS, DOUBLE_ROWS, ROW_NUMBERS
+    return types.void(*queries, items, ROW_NUMBERS, types.float64[::1], types.float64[::1])
+
+
+@numba.njit([_of(SINGLE_BLOCKS), _of(DOUBLE_BLOCKS)], **COMPILATION)
 def score_pairs(
     embedding: Any,
     mean: Any,
     variance: Any,
     query_rows: Any,
-    item_embedding: Any,
-    item_mean: Any,
-    item_variance: Any,
+    items: Any,
+    item_rows: Any,
     correlations: Any,
     divergences: Any,
 ) -> None:
     """Write Pearson's ρ and KL(query ‖ item) of P pairs, all in float64.
 
     Queries are an embedding, a mean and a variance, (Q, D) each; pair p is that of the query
-    ``query_rows[p]`` with row p of the items (P, D). What is written of a pair does not depend on
-    the others. See :func:`models.similarity.correlation` and
+    ``query_rows[p]`` with the item ``item_rows[p]``, whose embedding, mean and variance lie side by
+    side in ``items`` (N, 3, D), in single precision or double. What is written of a pair does not
+    depend on the others. See :func:`models.similarity.correlation` and
     :func:`models.similarity.kl_divergence`.
     """
     dimensions = embedding.shape[1]
@@ -83,19 +82,26 @@ def score_pairs(
             unit[asked] /= np.sqrt(square)
     ratios, products = np.empty(dimensions), np.empty(dimensions)
     for pair in range(len(query_rows)):
-        asked = query_rows[pair]
-        centre = item_embedding[pair].sum() / dimensions
+        asked, item = query_rows[pair], items[item_rows[pair]]
+        if pair + 1 < len(query_rows):
+            coming = items[item_rows[pair + 1]].ravel()
+            for place in range(0, len(coming), LINE_BYTES // items.itemsize):
+                prefetch(coming, place)
+        centre = 0.0
+        for column in range(dimensions):
+            centre += item[0, column]
+        centre /= dimensions
         product, square = 0.0, 0.0
         for column in range(dimensions):
-            apart = item_embedding[pair, column] - centre
+            apart = item[0, column] - centre
             product += unit[asked, column] * apart
             square += apart * apart
         correlations[pair] = product / np.sqrt(square) if square > 0 else 0.0
         total = 0.0
         for column in range(dimensions):
-            precision = 1 / item_variance[pair, column]
+            precision = 1 / np.float64(item[2, column])
             ratio = variance[asked, column] * precision
-            apart = mean[asked, column] - item_mean[pair, column]
+            apart = mean[asked, column] - item[1, column]
             total += (ratio - 1) + apart * apart * precision
             ratios[column] = ratio
         divergences[pair] = 0.5 * (total - _logarithms(ratios, products))

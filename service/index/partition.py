@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from models.similarity import Encodings
 from service.index.frame import Floats32, Frame
 from service.index.protocol import Admission, Proposals
-from service.index.scanning import EVERYTHING, best_cells, visit_cells
+from service.index.scanning import EVERYTHING, NOT_KNOWN, best_cells, visit_cells
 from service.index.sketch import Sketch
 from service.index.vectors import HalfVectors
 
@@ -66,6 +67,11 @@ class Partition:
         """L."""
         return len(self.starts) - 1
 
+    @cached_property
+    def grids(self) -> Floats32:
+        """Each cell's centroid and steps, beside one another in memory: (L, 2, r)."""
+        return np.ascontiguousarray(np.stack([self.centroids.T, self.steps.T], axis=1))
+
     @classmethod
     def build(cls, sketch: Sketch, sketches: Floats32) -> Partition:
         """Part the sketches (N, r) of all items; row n is item n."""
@@ -106,32 +112,32 @@ class Partition:
 
     def candidates(
         self, queries: Floats32, cells: int, count: int, admission: Admission | None
-    ) -> NDArray[np.int64]:
-        """Return the ``count`` best rows (Q, C) of framed queries by sketch, in so many cells.
+    ) -> tuple[NDArray[np.int64], Floats32]:
+        """Return the ``count`` best of framed queries by sketch, in so many cells.
 
-        Best first, -1 at the end where the cells hold fewer.
+        Rows and their products, both (Q, C), best first; -1 and -inf at the end where the cells
+        hold fewer.
         """
         sketched = queries @ self.sketch.queries
         mask = EVERYTHING if admission is None else admission.mask
         visited = np.empty(min(cells, self.cells), np.int64)
         promises = np.empty(len(visited), np.float32)
         rows = np.empty((len(queries), count), np.int64)
-        products = np.empty(count, np.float32)
+        products = np.empty(rows.shape, np.float32)
         for place, query in enumerate(sketched):
             best_cells(query, self.centroids, self.spreads, promises, visited)
             visit_cells(
                 query,
                 visited,
-                self.centroids,
-                self.steps,
+                self.grids,
                 self.codes,
                 self.starts,
                 self.rows,
                 mask,
-                products,
+                products[place],
                 rows[place],
             )
-        return rows
+        return rows, products
 
 
 def _centres(sketches: Floats32, cells: int) -> Any:
@@ -203,19 +209,19 @@ class SketchIndex:
             exhaustive = True
         elif admission is not None and admitted <= _FEW:
             everyone = np.tile(admission.rows, (len(query), 1))
-            rows, products = self._second_look(queries, everyone, count)
+            rows, products = self._second_look(queries, everyone, None, count)
             exhaustive = True
         else:
             effort = self._effort_for(count, admission)
             first = self._first_look(queries, effort, admission)
-            rows, products = self._second_look(queries, first, count)
+            rows, products = self._second_look(queries, *first, count)
             exhaustive = False
         return Proposals(rows, products.astype(np.float64) + offset[:, None], exhaustive)
 
     def _first_look(
         self, queries: Floats32, effort: Effort, admission: Admission | None
-    ) -> NDArray[np.int64]:
-        """Return candidates (Q, C) of framed queries by their sketches."""
+    ) -> tuple[NDArray[np.int64], Floats32 | None]:
+        """Return candidates (Q, C) of framed queries by their sketches, and products if known."""
         assert self.partition is not None
         return self.partition.candidates(queries, effort.cells, effort.candidates, admission)
 
@@ -229,13 +235,21 @@ class SketchIndex:
         return Effort(round(min(cells * further, 1e9)), candidates)
 
     def _second_look(
-        self, queries: Floats32, rows: NDArray[np.int64], count: int
+        self,
+        queries: Floats32,
+        rows: NDArray[np.int64],
+        expected: Floats32 | None,
+        count: int,
     ) -> tuple[NDArray[np.int64], Floats32]:
-        """Score candidates (Q, C) from their vectors and keep the ``count`` best of each query."""
+        """Score candidates (Q, C) from their vectors and keep the ``count`` best of each query.
+
+        ``expected`` (Q, C) are their products by sketch, largest first.
+        """
         kept = np.empty((len(queries), count), np.int64)
         products = np.empty((len(queries), count), np.float32)
         for place, query in enumerate(queries):
-            kept[place], products[place] = self.vectors.rank(query, rows[place], count)
+            own = NOT_KNOWN if expected is None else expected[place]
+            kept[place], products[place] = self.vectors.rank(query, rows[place], count, own)
         return kept, products
 
 

@@ -22,6 +22,7 @@ from service.index.compiled import (
     MASK,
     ROW_NUMBERS,
     SHORT_ROW_NUMBERS,
+    SINGLE_BLOCKS,
     SINGLE_ROWS,
     SINGLES,
     clear,
@@ -34,7 +35,22 @@ from service.index.compiled import (
 EVERYTHING = np.zeros(0, np.bool_)
 """A mask that lets all rows count."""
 
+NOT_KNOWN = np.zeros(0, np.float32)
+"""Products of which nothing is known before."""
+
 _ROWS_AHEAD = 3
+_ENOUGH_TO_JUDGE = 32
+_DEVIATIONS = 4.0
+_AT_ONCE = 32
+
+
+@numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
+def _any_above(values: Any, first: int, last: int, bound: Any) -> bool:
+    """Return whether any of a few values is above a bound; eight at a time are compared."""
+    above = np.int32(0)
+    for place in range(first, last):
+        above += np.int32(values[place] > bound)
+    return bool(above > 0)
 
 
 @numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
@@ -47,18 +63,25 @@ def _product(halves: Any, query: Any) -> Any:
 
 
 @numba.njit(
-    types.void(HALF_ROWS, SINGLES, SINGLES, ROW_NUMBERS, BEST_VALUES, BEST_ROWS),
+    types.void(HALF_ROWS, SINGLES, SINGLES, ROW_NUMBERS, SINGLES, BEST_VALUES, BEST_ROWS),
     **COMPILATION,
 )
-def rank_rows(halves: Any, constants: Any, query: Any, rows: Any, values: Any, best: Any) -> None:
+def rank_rows(
+    halves: Any, constants: Any, query: Any, rows: Any, expected: Any, values: Any, best: Any
+) -> None:
     """Write the largest products of a query (P + 1,) with some ``rows`` (R,), -1 among them none.
 
     An item is a row of ``halves`` (N, P), bits of float16, and one of ``constants`` (N,).
     ``values`` and ``best`` (C,) take products and rows, largest first, and at the end -inf and -1.
+
+    Where ``expected`` (R,) says about what the products are, largest first, the rows are left of
+    which none will be among the best any more: those below them by four standard deviations of the
+    errors so far. :data:`NOT_KNOWN` has every row looked at.
     """
     if len(values) == 0:
         return
     clear(values, best)
+    seen, errors, squares = 0, 0.0, 0.0
     for place in range(len(rows)):
         if place + _ROWS_AHEAD < len(rows) and rows[place + _ROWS_AHEAD] >= 0:
             coming = halves[rows[place + _ROWS_AHEAD]]
@@ -67,7 +90,17 @@ def rank_rows(halves: Any, constants: Any, query: Any, rows: Any, values: Any, b
         row = rows[place]
         if row < 0:
             continue
+        if len(expected) and seen >= _ENOUGH_TO_JUDGE:
+            error = errors / seen
+            deviation = np.sqrt(max(squares / seen - error * error, 0.0))
+            if expected[place] + error + _DEVIATIONS * deviation < values[0]:
+                break
         product = _product(halves[row], query) + constants[row] * query[-1]
+        if len(expected):
+            error = product - expected[place]
+            seen += 1
+            errors += error
+            squares += error * error
         keep(values, best, product, row)
     put_in_order(values, best)
 
@@ -146,8 +179,12 @@ def best_cells(query: Any, centroids: Any, spreads: Any, values: Any, best: Any)
         return
     clear(values, best)
     for cell in range(cells):
-        promise = promises[cell] + np.sqrt(variances[cell])
-        keep(values, best, promise, cell)
+        promises[cell] += np.sqrt(variances[cell])
+    for first in range(0, cells, _AT_ONCE):
+        last = min(first + _AT_ONCE, cells)
+        if _any_above(promises, first, last, values[0]):
+            for cell in range(first, last):
+                keep(values, best, promises[cell], cell)
     put_in_order(values, best)
 
 
@@ -155,8 +192,7 @@ def best_cells(query: Any, centroids: Any, spreads: Any, values: Any, best: Any)
     types.void(
         SINGLES,
         ROW_NUMBERS,
-        SINGLE_ROWS,
-        SINGLE_ROWS,
+        SINGLE_BLOCKS,
         CODES,
         ROW_NUMBERS,
         SHORT_ROW_NUMBERS,
@@ -169,8 +205,7 @@ def best_cells(query: Any, centroids: Any, spreads: Any, values: Any, best: Any)
 def visit_cells(
     query: Any,
     cells: Any,
-    centroids: Any,
-    steps: Any,
+    grids: Any,
     codes: Any,
     starts: Any,
     rows: Any,
@@ -203,8 +238,8 @@ def visit_cells(
         block = codes[rank * first : rank * (first + size)]
         promise = np.float32(0)
         for number in range(rank):
-            promise += query[number] * centroids[number, cell]
-            asked[number] = query[number] * steps[number, cell]
+            promise += query[number] * grids[cell, 0, number]
+            asked[number] = query[number] * grids[cell, 1, number]
         products[:size] = promise
         for number in range(0, rank - rank % 4, 4):
             part = block[number * size :]
@@ -218,10 +253,14 @@ def visit_cells(
         for number in range(rank - rank % 4, rank):
             for place in range(size):
                 products[place] += asked[number] * block[number * size + place]
-        for place in range(size):
-            # The mask is asked last: few get so far, and each is a look somewhere in memory.
-            if products[place] > values[0] and (not len(mask) or mask[rows[first + place]]):
-                keep(values, best, products[place], first + place)
+        for start in range(0, size, _AT_ONCE):
+            stop = min(start + _AT_ONCE, size)
+            if not _any_above(products, start, stop, values[0]):
+                continue
+            for place in range(start, stop):
+                # The mask is asked last: few get so far, and each is a look somewhere in memory.
+                if products[place] > values[0] and (not len(mask) or mask[rows[first + place]]):
+                    keep(values, best, products[place], first + place)
     put_in_order(values, best)
     for place in range(len(best)):
         if best[place] >= 0:

@@ -54,6 +54,10 @@ class StoredEncodings:
         """Return the encodings of the given rows, in their order."""
         return Encodings.of_block(self.rows[rows])
 
+    def block(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return all encodings, as they lie, and the given rows."""
+        return self.rows, rows
+
 
 @dataclass(frozen=True, eq=False)
 class HalfEncodings:
@@ -73,6 +77,10 @@ class HalfEncodings:
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Encodings:
         """Return the encodings of the given rows, in their order."""
         return self.frame.encodings(self.halves[rows])
+
+    def block(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+        """Return the given rows side by side (R, 3, D), and their places."""
+        return self.take(rows).block(np.arange(len(rows)))
 
 
 def open_segment(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ class EncodingRows(Protocol):
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Encodings:
         """Return the encodings of the given rows, in their order."""
+
+    def block(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+        """Return encodings side by side (N, 3, D), and where among them the given rows are (R,)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.compiled import in_parallel, torch_sized_pool
 from service.index.frame import Floats32
 from service.index.protocol import NOTHING, Admission
-from service.index.scanning import EVERYTHING, rank_rows, scan_rows
+from service.index.scanning import EVERYTHING, NOT_KNOWN, rank_rows, scan_rows
 
 HALVES_FILE, CONSTANTS_FILE = "vectors.npy", "constants.npy"
 _ROWS_AT_ONCE = 1 << 16
@@ -56,15 +56,17 @@ class HalfVectors:
         return len(self.halves)
 
     def rank(
-        self, query: Floats32, rows: NDArray[np.int64], count: int
+        self, query: Floats32, rows: NDArray[np.int64], count: int, expected: Floats32 = NOT_KNOWN
     ) -> tuple[NDArray[np.int64], Floats32]:
         """Return the ``count`` best of some rows (R,) for one framed query (3D + 1,).
 
         Rows and products, both (C,), best first; a row of :data:`NOTHING` is none, and fills up.
+        Where ``expected`` (R,) says about what the products are, largest first, rows that have no
+        chance any more are not looked at (on a GPU all are).
         """
         best, products = np.full(count, NOTHING, np.int64), np.full(count, -np.inf, np.float32)
         if self.halves.device.type == "cpu":
-            rank_rows(*self._mapped, query, rows, products, best)
+            rank_rows(*self._mapped, query, rows, expected, products, best)
             return best, products
         real = rows[rows >= 0]
         chosen = torch.from_numpy(real).to(self.halves.device)

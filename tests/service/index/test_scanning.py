@@ -16,7 +16,14 @@ from models.similarity import (
 )
 from service.index.frame import Frame
 from service.index.pairs import score_pairs
-from service.index.scanning import EVERYTHING, best_cells, rank_rows, scan_rows, visit_cells
+from service.index.scanning import (
+    EVERYTHING,
+    NOT_KNOWN,
+    best_cells,
+    rank_rows,
+    scan_rows,
+    visit_cells,
+)
 
 
 def drawn(seed: int, count: int, columns: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
@@ -55,7 +62,7 @@ def test_every_half_is_read_as_the_number_that_it_is() -> None:
     real = np.flatnonzero(np.isfinite(expected))
     assert len(real) == (1 << 16) - 2 * 1024
     values, rows = np.empty(len(real), np.float32), np.empty(len(real), np.int64)
-    rank_rows(halves, np.zeros(len(halves), np.float32), query, real, values, rows)
+    rank_rows(halves, np.zeros(len(halves), np.float32), query, real, NOT_KNOWN, values, rows)
     assert set(rows.tolist()) == set(real.tolist())
     np.testing.assert_array_equal(values, expected[rows])
     assert (np.diff(values) <= 0).all()
@@ -81,9 +88,41 @@ def test_a_scan_keeps_the_largest_products(
 
     some = np.concatenate([np.random.default_rng(seed).permutation(found), [-1, -1]])
     again, ranked = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
-    rank_rows(halves.view(np.uint16), constants, query, some, again, ranked)
+    rank_rows(halves.view(np.uint16), constants, query, some, NOT_KNOWN, again, ranked)
     np.testing.assert_array_equal(again, values)
     assert set(ranked.tolist()) == set(rows.tolist())
+
+
+@given(**{**sizes, "count": st.integers(40, 300)}, error=st.sampled_from([0.0, 0.1, 2.0]))
+def test_what_is_known_of_products_spares_looks_and_loses_none(
+    seed: int, count: int, wanted: int, share: float, error: float
+) -> None:
+    halves, constants = drawn(seed, count, 24)
+    rng = np.random.default_rng(seed + 1)
+    query = rng.normal(size=25).astype(np.float32)
+    products = halves.astype(np.float64) @ query[:-1] + constants * float(query[-1])
+    guessed = (products + 3 + rng.uniform(-error, error, count)).astype(np.float32)
+    rows = np.argsort(-guessed)
+    nothing = np.full(round((1 - share) * 20), -1)
+    rows, guessed = np.append(rows, nothing), np.append(guessed[rows], -np.inf + nothing)
+    values, best = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
+    guessed = guessed.astype(np.float32)
+    rank_rows(halves.view(np.uint16), constants, query, rows, guessed, values, best)
+    expected = best_of(products, EVERYTHING, wanted)
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_without_a_chance_are_not_looked_at() -> None:
+    products = np.linspace(9, 0, 200).astype(np.float16)
+    query, nothing = np.array([1, 0], np.float32), np.zeros(200, np.float32)
+    expected = products.astype(np.float32)
+    products[150] = 100  # nobody expects it
+    halves, rows = products[:, None].view(np.uint16), np.arange(200)
+    values, best = np.empty(5, np.float32), np.empty(5, np.int64)
+    rank_rows(halves, nothing, query, rows, expected, values, best)
+    assert best.tolist() == [0, 1, 2, 3, 4]
+    rank_rows(halves, nothing, query, rows, NOT_KNOWN, values, best)
+    assert best.tolist() == [150, 0, 1, 2, 3]
 
 
 def test_a_scan_of_a_part_names_the_rows_of_the_whole() -> None:
@@ -140,7 +179,8 @@ def test_a_visit_keeps_the_best_of_what_lies_in_the_cells(
 
     values, best = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
     flat = np.concatenate(blocks)
-    visit_cells(query, visited, centroids, steps, flat, starts, rows, mask, values, best)
+    grids = np.ascontiguousarray(np.stack([centroids.T, steps.T], axis=1))
+    visit_cells(query, visited, grids, flat, starts, rows, mask, values, best)
     np.testing.assert_allclose(values, best_of(products, counting, wanted), rtol=1e-4, atol=1e-4)
     found = best[best >= 0]
     assert counting[found].all()
@@ -222,9 +262,7 @@ def scored(
         query.mean.astype(np.float64),
         query.variance.astype(np.float64),
         query_rows,
-        items.embedding.astype(np.float64),
-        items.mean.astype(np.float64),
-        items.variance.astype(np.float64),
+        *items.block(np.arange(len(items))),
         correlations,
         divergences,
     )
@@ -238,11 +276,19 @@ def test_nothing_is_written_where_nothing_is_wanted() -> None:
     none, no_rows = guard[1:1], rows[1:1]
     single, starts = np.ones((8, 1), np.float32), np.array([0, 20])
     scan_rows(halves.view(np.uint16), constants, query, EVERYTHING, 0, 20, none, no_rows)
-    rank_rows(halves.view(np.uint16), constants, query, np.arange(20), none, no_rows)
+    rank_rows(halves.view(np.uint16), constants, query, np.arange(20), NOT_KNOWN, none, no_rows)
     best_cells(query[:8], single, single, none, no_rows)
     codes, order = np.ones(160, np.int8), np.arange(20, dtype=np.int32)
     visit_cells(
-        query[:8], np.array([0]), single, single, codes, starts, order, EVERYTHING, none, no_rows
+        query[:8],
+        np.array([0]),
+        np.ones((1, 2, 8), np.float32),
+        codes,
+        starts,
+        order,
+        EVERYTHING,
+        none,
+        no_rows,
     )
     assert (guard == 7).all()
     assert (rows == 7).all()
