@@ -67,6 +67,7 @@ def run(
     ``folder`` keeps the files, and takes encodings of the right number that it has already.
     """
     work = folder if folder is not None else Path(mkdtemp(prefix="bench-search-"))
+    work.mkdir(parents=True, exist_ok=True)
     try:
         built = _build(material, work, items, precision)
         asked = material.queries(queries, seed=77)

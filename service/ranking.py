@@ -5,13 +5,16 @@ proposes candidates for each query window; their pairs are scored in float64 fro
 encodings. Where the index searches exhaustively, every pair that was *not* proposed scores below
 the last proposal of its query window, up to the index's rounding: as soon as the k-th answer scores
 above all of those, the answer is the one that an exhaustive search gives; until then four times as
-many candidates are asked for. An approximate index is asked again only for want of answers.
+many candidates are asked for. An approximate index is asked again only for want of answers. In the
+same way few of a window's candidates are scored first, and the others only where they might count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 from models.similarity import Encodings, composite
 from service.index.pairs import score_pairs
 from service.index.protocol import Admission
-from service.index.shelf import EncodingRows, Shelf
+from service.index.shelf import EncodingRows, Segment, Shelf
 
 Floats64 = NDArray[np.float64]
 
@@ -27,12 +30,12 @@ _PAIRS_AT_ONCE = 1_024
 _LEAST_CANDIDATES = 24
 _CANDIDATES_PER_RESULT = 3
 _MORE_CANDIDATES = 4
+_SPARE = 5
 _ERROR_MARGIN = 4.0
 """The index's largest error seen on the candidates, times this, bounds the error elsewhere."""
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """One owner and its best pair: ``row`` on the shelf, ``query_row`` of the query."""
 
     owner_id: str
@@ -76,6 +79,10 @@ class _Pairs:
             self.divergences[places],
         )
 
+    def moved(self, first_row: int) -> _Pairs:
+        rows = self.rows + first_row
+        return _Pairs(self.query_rows, rows, self.scores, self.correlations, self.divergences)
+
     @classmethod
     def joined(cls, parts: Sequence[_Pairs]) -> _Pairs:
         if len(parts) == 1:
@@ -106,27 +113,37 @@ def rank(
     choice = choice or Choice(shelf.alive)
     scales = {"weight": weight, "divergence_scale": divergence_scale}
     count = max(_LEAST_CANDIDATES, _CANDIDATES_PER_RESULT * k)
-    while True:
-        found = _candidates(shelf, query, count, scales, choice.admissions, exact=exact)
-        hits = _choose(shelf, _best_of_each_owner(shelf, found.pairs), k, choice)
-        if found.everything or (len(hits) == k and hits[-1].score > found.horizon):
-            return hits
-        count *= _MORE_CANDIDATES
+    offers = list(_offers(shelf, query, count, scales, choice.admissions, exact=exact))
+    found = _scored(query, offers, [_first_places(offer, k) for offer in offers], scales)
+    hits = _choose(shelf, found.pairs, k, choice)
+    while not (found.everything or (len(hits) == k and hits[-1].score > found.horizon)):
+        if found.scored_all:
+            count *= _MORE_CANDIDATES
+            offers = list(_offers(shelf, query, count, scales, choice.admissions, exact=exact))
+        found = _scored(query, offers, [len(offer.rows) for offer in offers], scales)
+        hits = _choose(shelf, found.pairs, k, choice)
+    return hits
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """Scored candidates; what an exhaustive index left out scores at most ``horizon``.
+class _Offer:
+    """What a segment's index proposes, (P,) each: window by window of the query, best first.
 
-    ``everything``: nothing was left out.
+    ``expected`` are the scores as the index sees them. What an exhaustive index left out scores at
+    most ``last``, up to its error; of an approximate one that is not known: -inf. ``everything``:
+    nothing was left out.
     """
 
-    pairs: _Pairs
-    horizon: float
+    segment: Segment
+    first_row: int
+    query_rows: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    expected: Floats64
+    last: float
     everything: bool
 
 
-def _candidates(
+def _offers(
     shelf: Shelf,
     query: Encodings,
     count: int,
@@ -134,27 +151,72 @@ def _candidates(
     admissions: Sequence[Admission | None],
     *,
     exact: bool,
-) -> _Found:
-    parts: list[_Pairs] = []
-    horizon, everything = -np.inf, True
+) -> Iterator[_Offer]:
     for number, (segment, admission) in enumerate(zip(shelf.segments, admissions, strict=True)):
         available = len(segment) if admission is None else admission.count
         if available == 0:
             continue
         proposals = segment.index.propose(query, count, **scales, admission=admission, exact=exact)
         real = proposals.rows >= 0
-        query_rows = np.repeat(np.arange(len(query)), real.sum(axis=1))
-        pairs = _score(segment.encodings, query, query_rows, proposals.rows[real], **scales)
-        pairs.rows[:] += shelf.first_rows[number]
-        parts.append(pairs)
-        if count >= available and proposals.exhaustive:
+        yield _Offer(
+            segment,
+            int(shelf.first_rows[number]),
+            np.repeat(np.arange(len(query)), real.sum(axis=1)),
+            proposals.rows[real],
+            proposals.scores[real],
+            float(proposals.scores[:, -1].max()) if proposals.exhaustive else -np.inf,
+            proposals.exhaustive and count >= available,
+        )
+
+
+def _first_places(offer: _Offer, k: int) -> int:
+    """Return how many of a window's candidates hold k owners and a few more; all of several's."""
+    owners = offer.segment.owners[offer.rows].tolist()
+    seen: set[int] = set()
+    if offer.query_rows[-1:].any():
+        return len(owners)
+    for place, owner in enumerate(owners):
+        seen.add(owner)
+        if len(seen) == k:
+            return min(place + 1 + max(_SPARE, k // 2), len(owners))
+    return len(owners)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Scored candidates; what was left out scores at most ``horizon``, if that can be said.
+
+    ``scored_all`` candidates were scored; ``everything``: nor did an index leave any out.
+    """
+
+    pairs: _Pairs
+    horizon: float
+    scored_all: bool
+    everything: bool
+
+
+def _scored(
+    query: Encodings,
+    offers: Sequence[_Offer],
+    limits: Sequence[int],
+    scales: dict[str, float],
+) -> _Found:
+    """Score so many of what each segment offers."""
+    parts: list[_Pairs] = []
+    horizon, scored_all, everything = -np.inf, True, True
+    for offer, limit in zip(offers, limits, strict=True):
+        rows, query_rows = offer.rows[:limit], offer.query_rows[:limit]
+        pairs = _score(offer.segment.encodings, query, query_rows, rows, **scales)
+        parts.append(pairs.moved(offer.first_row))
+        best_left = offer.last
+        if limit < len(offer.rows):
+            scored_all, best_left = False, float(offer.expected[limit])
+        elif offer.everything:
             continue
         everything = False
-        if proposals.exhaustive:
-            error = float(np.abs(proposals.scores[real] - pairs.scores).max(initial=0.0))
-            last = float(proposals.scores[:, -1].max())
-            horizon = max(horizon, last + _ERROR_MARGIN * error)
-    return _Found(_Pairs.joined(parts), horizon, everything)
+        error = float(np.abs(offer.expected[:limit] - pairs.scores).max(initial=0.0))
+        horizon = max(horizon, best_left + _ERROR_MARGIN * error)
+    return _Found(_Pairs.joined(parts), horizon, scored_all, everything)
 
 
 def _score(
@@ -183,52 +245,44 @@ def _score(
     return _Pairs(query_rows, rows, scores, correlations, divergences)
 
 
-def _best_of_each_owner(shelf: Shelf, pairs: _Pairs) -> _Pairs:
-    """Keep one pair an owner, its best, ordered by score and then by the owner's number."""
+def _choose(shelf: Shelf, pairs: _Pairs, k: int, choice: Choice) -> list[Hit]:
+    """Take the first k owners that may be answers, each with its best pair.
+
+    They are in the order of their scores, then of their ids.
+    """
     owners = shelf.owners_of(pairs.rows)
     order = np.lexsort((pairs.rows, pairs.query_rows, owners, -pairs.scores))
-    firsts: dict[int, int] = {}
+    ranked: dict[int, int] = {}
     for place, owner in zip(order.tolist(), owners[order].tolist(), strict=True):
-        firsts.setdefault(owner, place)
-    return pairs.take(np.array(list(firsts.values()), np.int64))
-
-
-def _choose(shelf: Shelf, ranked: _Pairs, k: int, choice: Choice) -> list[Hit]:
-    """Take the first k of one-pair-an-owner ``ranked`` that may be answers."""
+        ranked.setdefault(owner, place)
     taken: dict[str, int] = {}
-    chosen: list[tuple[int, str]] = []
-    owners = shelf.owners_of(ranked.rows)
-    for place in _by_score_then_id(shelf, ranked.scores, owners):
+    chosen: list[tuple[str, int]] = []
+    for owner, place in _ties_by_id(shelf, ranked, pairs.scores):
         if len(chosen) == k:
             break
-        owner = int(owners[place])
         if owner in choice.excluded:
             continue
         if choice.max_per_artist is not None and (artist := shelf.artist_of(owner)) is not None:
             if taken.get(artist, 0) >= choice.max_per_artist:
                 continue
             taken[artist] = taken.get(artist, 0) + 1
-        chosen.append((place, shelf.owner_id(owner)))
-    best = ranked.take(np.array([place for place, _ in chosen], np.int64))
+        chosen.append((shelf.owner_id(owner), place))
+    best = pairs.take(np.array([place for _, place in chosen], np.int64))
     columns = best.rows, best.query_rows, best.scores, best.correlations, best.divergences
-    return [
-        Hit(owner_id, *pair)
-        for (_, owner_id), *pair in zip(
-            chosen, *(column.tolist() for column in columns), strict=True
-        )
-    ]
+    numbers = zip(*(column.tolist() for column in columns), strict=True)
+    return [Hit(owner_id, *own) for (owner_id, _), own in zip(chosen, numbers, strict=True)]
 
 
-def _by_score_then_id(shelf: Shelf, scores: Floats64, owners: NDArray[np.int64]) -> Iterator[int]:
-    """Yield places of ``scores``, which fall, with equal ones in the order of owners' ids.
+def _ties_by_id(
+    shelf: Shelf, ranked: dict[int, int], scores: Floats64
+) -> Iterable[tuple[int, int]]:
+    """Bring owners of equal scores into the order of their ids; others are in order already.
 
-    Within a segment numbers are in the order of ids already.
+    Within a segment numbers are in the order of ids.
     """
     if len(shelf.segments) == 1:
-        yield from range(len(scores))
-        return
-    first = 0
-    while first < len(scores):
-        last = int(np.searchsorted(-scores, -scores[first], side="right"))
-        yield from sorted(range(first, last), key=lambda place: shelf.owner_id(int(owners[place])))
-        first = last
+        return ranked.items()
+    tied = groupby(ranked.items(), key=lambda owner: float(scores[owner[1]]))
+    return chain.from_iterable(
+        sorted(group, key=lambda owner: shelf.owner_id(owner[0])) for _, group in tied
+    )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from models.similarity import Encodings
 from service.filtering import Filters
@@ -105,6 +110,53 @@ def test_scores_and_order_are_those_of_the_definition() -> None:
         assert (hit.score, hit.correlation, hit.kl_divergence) == pytest.approx(
             (score, rho, kl), rel=1e-9, abs=1e-12
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """Encodings, and how many of them were looked at each time."""
+
+    encodings: Encodings
+    looks: list[int]
+
+    def __len__(self) -> int:
+        return len(self.encodings)
+
+    @property
+    def dimensions(self) -> int:
+        return self.encodings.dimensions
+
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Encodings:
+        return self.encodings.take(rows)
+
+    def block(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        self.looks.append(len(rows))
+        return self.encodings.block(rows)
+
+
+@pytest.mark.parametrize(
+    ("windows_each", "copies", "looks"),
+    [(1, False, [15]), (2, False, [24]), (1, True, [15, 30, 120, 300])],
+)
+def test_few_candidates_are_scored_where_the_others_have_no_chance(
+    windows_each: int, copies: bool, looks: list[int]
+) -> None:
+    rng = np.random.default_rng(8)
+    items = encodings(rng, 300, 8, 0.5)
+    if copies:
+        items = items.take([0] * 300)
+    else:  # the windows of an owner are alike
+        items = items.take(np.repeat(np.arange(300), windows_each)[:300])
+    (segment,) = shelf_of(items, np.arange(300) // windows_each).segments
+    watched = Watched(items, [])
+    shelf = Shelf.of(replace(segment, encodings=watched))
+    query = encodings(rng, 1, 8, 0.5)
+    hits = rank(shelf, query, 10, weight=0.5, divergence_scale=SCALE)
+    assert hits == rank(
+        Shelf.of(segment), query, 10, weight=0.5, divergence_scale=SCALE, exact=True
+    )
+    assert len(hits) == 10
+    assert watched.looks == looks
 
 
 def test_equal_items_are_ordered_by_id() -> None:
