@@ -45,11 +45,11 @@ def ingest(options: argparse.Namespace) -> None:
         print_json({**asdict(report), **speed, "failed": failed})
     else:
         print(
-            f"{report.added} tracks added ({report.windows} windows), {report.skipped} known "
+            f"Added {report.added} tracks ({report.windows} windows), {report.skipped} known "
             f"already, {len(report.failed)} files not used"
         )
         print(
-            f"{report.heard} tracks in {report.wall_s:.1f} s: {report.tracks_per_s:.1f} tracks/s, "
+            f"{report.heard} heard in {report.wall_s:.1f} s: {report.tracks_per_s:.3g} tracks/s, "
             f"{report.times_real_time:.0f} x real time"
         )
     if report.failed and not report.added + report.skipped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from typing import Any
 
 _WRONG_INPUT = {
     "AudioError",
@@ -35,8 +36,18 @@ def explain(error: Exception) -> tuple[int, str]:
         return 2, line
     if names & _NOT_READY:
         return 1, line
+    if "ValidationError" in names and getattr(error, "title", None) == "Settings":
+        return 2, _wrong_settings(error)
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return 2, f"{error.filename}: {error.strerror}"
     if os.environ.get("CIRCUMPLEX_TRACEBACK"):
         traceback.print_exception(error)
     return 1, f"{type(error).__name__}: {line}"
+
+
+def _wrong_settings(error: Any) -> str:
+    """Name the environment variables that hold what no setting takes."""
+    return "; ".join(
+        f"CIRCUMPLEX_{'_'.join(map(str, each['loc'])).upper()}={each['input']}: {each['msg']}"
+        for each in error.errors()
+    )

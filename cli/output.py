@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from training.pipeline import Figures
+if TYPE_CHECKING:  # most commands train nothing, and need not wait for what does
+    from training.pipeline import Figures
 
 
 def print_json(value: object) -> None:

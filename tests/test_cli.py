@@ -229,6 +229,19 @@ def test_ingest_skips_what_it_has_and_lists_what_fails(
     assert report["cores_busy"] > 0
 
 
+def test_a_setting_that_is_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CIRCUMPLEX_COMPACT_AFTER", "-1")
+    monkeypatch.setenv("CIRCUMPLEX_INDEX_PRECISION", "double")
+    assert main(["index", "build", "--home", str(tmp_path / "home")]) == 2
+    said = _one_line(capsys)
+    for words in ("CIRCUMPLEX_COMPACT_AFTER=-1: ", "CIRCUMPLEX_INDEX_PRECISION=double: ", "'half'"):
+        assert words in said
+    assert "pydantic" not in said
+    assert not (tmp_path / "home").exists()
+
+
 def test_ingest_says_how_fast_it_was(
     tiny_bundle_folder: Path,
     real_recording: Path,
@@ -238,10 +251,10 @@ def test_ingest_says_how_fast_it_was(
     command = ["ingest", str(real_recording), "--home", str(tmp_path / "home")]
     assert main([*command, "--bundle", str(tiny_bundle_folder)]) == 0
     speed = capsys.readouterr().out.splitlines()[-1]
-    found = re.fullmatch(r"1 tracks in (.+) s: (.+) tracks/s, (.+) x real time", speed)
+    found = re.fullmatch(r"1 heard in (.+) s: (.+) tracks/s, (.+) x real time", speed)
     assert found, speed
     wall_s, tracks_per_s, times_real_time = map(float, found.groups())
-    # Both are rounded to a tenth.
+    # The time is rounded to a tenth, the speed to three digits.
     assert 1 / (wall_s + 0.05) - 0.05 <= tracks_per_s + 1e-9
     assert tracks_per_s <= 1 / max(wall_s - 0.05, 1e-3) + 0.05
     assert times_real_time > 10 * tracks_per_s  # it lasts 30 to 60 s

@@ -12,12 +12,14 @@ from service.schemas.answers import ReadyOut, StatusOut
 router = APIRouter(tags=["operation"])
 
 
+@router.head("/livez", include_in_schema=False)
 @router.get("/livez")
 async def livez() -> StatusOut:
     """Tell that the process answers."""
     return StatusOut(status="alive")
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", response_model=ReadyOut)
 def readyz(live: Live) -> Response:
     """Tell that searches can be answered; asks the database."""

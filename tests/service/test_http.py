@@ -42,6 +42,12 @@ def real_track(client: httpx.Client) -> dict[str, Any]:
     return next(track for track in tracks if track["format"] == "mp3")
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_a_load_balancer_may_ask_for_the_head(client: httpx.Client, path: str) -> None:
+    answer = client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_the_document_is_valid_and_complete(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     validate(document)
