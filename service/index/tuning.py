@@ -19,15 +19,15 @@ WEIGHTS = (0.0, 0.05, 0.3, 0.6, 1.0)
 
 _MOST_CANDIDATES, _FEWEST_CANDIDATES = 2_000, 50
 _ENOUGH = 0.998
-_MARGIN = 2.0
+_MARGIN = 1.75
 """Other queries than the exam's must find as much."""
 
 
 def tune(partition: Partition, exam: Exam) -> tuple[Effort, dict[str, float]]:
     """Return the effort that finds the true answers, and the recall with it, by group.
 
-    In every group 99.8 % of the answers lie in half of the cells that are visited, and of
-    those that do, as many in half of the candidates, where so many may be.
+    It has the margin over what holds 99.8 % of the answers in every group: over the cells that are
+    visited, and over the candidates where the answers in those cells are among so many.
     """
     questions = exam.questions
     cells = _enough(exam, _turns(partition, questions, exam.answers), partition.cells)
