@@ -173,15 +173,14 @@ def _offers(
 
 def _first_places(offer: _Offer, k: int) -> int:
     """Return how many of a window's candidates hold k owners and a few more; all of several's."""
-    owners = offer.segment.owners[offer.rows].tolist()
-    seen: set[int] = set()
     if offer.query_rows[-1:].any():
-        return len(owners)
-    for place, owner in enumerate(owners):
+        return len(offer.rows)
+    seen: set[int] = set()
+    for place, owner in enumerate(offer.segment.owners[offer.rows].tolist()):
         seen.add(owner)
         if len(seen) == k:
-            return min(place + 1 + max(_SPARE, k // 2), len(owners))
-    return len(owners)
+            return min(place + 1 + max(_SPARE, k // 2), len(offer.rows))
+    return len(offer.rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,16 +41,6 @@ NOT_KNOWN = np.zeros(0, np.float32)
 _ROWS_AHEAD = 3
 _ENOUGH_TO_JUDGE = 32
 _DEVIATIONS = 4.0
-_AT_ONCE = 32
-
-
-@numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
-def _any_above(values: Any, first: int, last: int, bound: Any) -> bool:
-    """Return whether any of a few values is above a bound; eight at a time are compared."""
-    above = np.int32(0)
-    for place in range(first, last):
-        above += np.int32(values[place] > bound)
-    return bool(above > 0)
 
 
 @numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
@@ -179,12 +169,8 @@ def best_cells(query: Any, centroids: Any, spreads: Any, values: Any, best: Any)
         return
     clear(values, best)
     for cell in range(cells):
-        promises[cell] += np.sqrt(variances[cell])
-    for first in range(0, cells, _AT_ONCE):
-        last = min(first + _AT_ONCE, cells)
-        if _any_above(promises, first, last, values[0]):
-            for cell in range(first, last):
-                keep(values, best, promises[cell], cell)
+        promise = promises[cell] + np.sqrt(variances[cell])
+        keep(values, best, promise, cell)
     put_in_order(values, best)
 
 
@@ -253,14 +239,10 @@ def visit_cells(
         for number in range(rank - rank % 4, rank):
             for place in range(size):
                 products[place] += asked[number] * block[number * size + place]
-        for start in range(0, size, _AT_ONCE):
-            stop = min(start + _AT_ONCE, size)
-            if not _any_above(products, start, stop, values[0]):
-                continue
-            for place in range(start, stop):
-                # The mask is asked last: few get so far, and each is a look somewhere in memory.
-                if products[place] > values[0] and (not len(mask) or mask[rows[first + place]]):
-                    keep(values, best, products[place], first + place)
+        for place in range(size):
+            # The mask is asked last: few get so far, and each is a look somewhere in memory.
+            if products[place] > values[0] and (not len(mask) or mask[rows[first + place]]):
+                keep(values, best, products[place], first + place)
     put_in_order(values, best)
     for place in range(len(best)):
         if best[place] >= 0:

@@ -48,8 +48,7 @@ class Chromium:
         """End it from outside, in any thread: whoever waits for it gets a ``TargetClosedError``."""
         for file in Path("/proc").glob("[0-9]*/cmdline"):
             try:
-                words = file.read_bytes().split(b"\0")
+                if self._mark.encode() in file.read_bytes().split(b"\0"):
+                    os.kill(int(file.parent.name), signal.SIGKILL)
             except OSError:  # it has ended meanwhile
                 continue
-            if self._mark.encode() in words:
-                os.kill(int(file.parent.name), signal.SIGKILL)

@@ -84,9 +84,10 @@ def chromium() -> Iterator[Chromium]:
 @pytest.fixture
 def browser(chromium: Chromium) -> Iterator[Browser]:
     """The browser, killed where a test takes minutes: once it hung, and a press of a key waits."""
+    running = chromium.running
     watch = threading.Timer(_LONGEST_S, chromium.kill)
     watch.start()
-    yield chromium.running
+    yield running
     watch.cancel()
 
 
