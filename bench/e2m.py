@@ -54,8 +54,8 @@ def run(
         encoded = [_encode(searcher, curve) for curve in asked]
         part = np.arange(min(loop_windows, searcher.tracks.windows))
         with (
-            running_server(settings) as address,
-            httpx.Client(base_url=address, timeout=60) as client,
+            running_server(settings) as server,
+            httpx.Client(base_url=server.address, timeout=60) as client,
         ):
             client.get("/livez").raise_for_status()
             _check_answers(searcher, client, asked, part)

@@ -42,7 +42,7 @@ def run(*, tracks: int = 20_000, added: int = 1_000, quiet_s: float = 10.0) -> R
             bundle_id = bundle.id
         compacting = settings.model_copy(update={"compact_after": added})
         before = current_id(settings.snapshots_folder)
-        with running_server(compacting) as address, httpx.Client(base_url=address) as client:
+        with running_server(compacting) as server, httpx.Client(base_url=server.address) as client:
             ask = _query(client)
             _latencies_ms(ask, lambda: False, for_s=quiet_s / 5)
             quiet = _latencies_ms(ask, lambda: False, for_s=quiet_s)

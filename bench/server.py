@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from service.settings import Settings
 
@@ -18,9 +19,22 @@ _START_S = 180.0  # the first start on a machine compiles
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+class Server(NamedTuple):
+    """Where a server answers, and the process that it is."""
+
+    address: str
+    process_id: int
+
+    def processor_s(self) -> float:
+        """Return the processor time that it has taken so far, as Linux counts it."""
+        fields = Path(f"/proc/{self.process_id}/stat").read_text().rpartition(")")[2].split()
+        user, system = fields[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def running_server(settings: Settings) -> Iterator[str]:
-    """Run ``circumplex serve`` on a home folder for as long; gives its address."""
+def running_server(settings: Settings) -> Iterator[Server]:
+    """Run ``circumplex serve`` on a home folder for as long."""
     command = [sys.executable, "-m", "cli.main", "serve"]
     command += ["--home", str(settings.home), "--port", "0"]
     with TemporaryDirectory() as folder:
@@ -33,7 +47,7 @@ def running_server(settings: Settings) -> Iterator[str]:
             }
             process = subprocess.Popen(command, cwd=_REPOSITORY, env=environment, stderr=stderr)
         try:
-            yield _address(process, log)
+            yield Server(_address(process, log), process.pid)
         finally:
             process.terminate()
             process.wait(timeout=30)

@@ -5,8 +5,9 @@ proposes candidates for each query window; their pairs are scored in float64 fro
 encodings. Where the index searches exhaustively, every pair that was *not* proposed scores below
 the last proposal of its query window, up to the index's rounding: as soon as the k-th answer scores
 above all of those, the answer is the one that an exhaustive search gives; until then four times as
-many candidates are asked for. An approximate index is asked again only for want of answers. In the
-same way few of a window's candidates are scored first, and the others only where they might count.
+many candidates are asked for. So it goes with an approximate index up to 64 candidates, beyond
+which it is asked again only for want of answers. In the same way few of a window's candidates are
+scored first, and the others only where they might count.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from service.index.shelf import EncodingRows, Segment, Shelf
 Floats64 = NDArray[np.float64]
 
 _PAIRS_AT_ONCE = 1_024
-_LEAST_CANDIDATES = 64
+_FIRST_CANDIDATES = 16
+_ENOUGH_CANDIDATES = 64
 """Half precision had an answer at place 41, of ten million windows."""
 
 _CANDIDATES_PER_RESULT = 3
@@ -114,7 +116,7 @@ def rank(
     """
     choice = choice or Choice(shelf.alive)
     scales = {"weight": weight, "divergence_scale": divergence_scale}
-    count = max(_LEAST_CANDIDATES, _CANDIDATES_PER_RESULT * k)
+    count = max(_FIRST_CANDIDATES, _CANDIDATES_PER_RESULT * k)
     offers = list(_offers(shelf, query, count, scales, choice.admissions, exact=exact))
     found = _scored(query, offers, [_first_places(offer, k) for offer in offers], scales)
     hits = _choose(shelf, found.pairs, k, choice)
@@ -131,9 +133,9 @@ def rank(
 class _Offer:
     """What a segment's index proposes, (P,) each: window by window of the query, best first.
 
-    ``expected`` are the scores as the index sees them. What an exhaustive index left out scores at
-    most ``last``, up to its error; of an approximate one that is not known: -inf. ``everything``:
-    nothing was left out.
+    ``expected`` are the scores as the index sees them. What it left out scores at most ``last``, up
+    to its error; of an approximate one that proposed enough nothing is said: -inf.
+    ``everything``: nothing was left out.
     """
 
     segment: Segment
@@ -166,7 +168,9 @@ def _offers(
             np.repeat(np.arange(len(query)), real.sum(axis=1)),
             proposals.rows[real],
             proposals.scores[real],
-            float(proposals.scores[:, -1].max()) if proposals.exhaustive else -np.inf,
+            float(proposals.scores[:, -1].max())
+            if proposals.exhaustive or count < _ENOUGH_CANDIDATES
+            else -np.inf,
             proposals.exhaustive and count >= available,
         )
 

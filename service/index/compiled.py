@@ -25,7 +25,7 @@ def _read(scalar: Any, dimensions: int) -> Any:
 SINGLES, SINGLE_ROWS = _read(types.float32, 1), _read(types.float32, 2)
 DOUBLES, DOUBLE_ROWS = _read(types.float64, 1), _read(types.float64, 2)
 SINGLE_BLOCKS, DOUBLE_BLOCKS = _read(types.float32, 3), _read(types.float64, 3)
-HALF_ROWS, CODES = _read(types.uint16, 2), _read(types.int8, 1)
+HALF_ROWS, CODE_BLOCKS = _read(types.uint16, 2), _read(types.int8, 3)
 SHORT_ROW_NUMBERS, ROW_NUMBERS = _read(types.int32, 1), _read(types.int64, 1)
 MASK = _read(types.boolean, 1)
 BEST_VALUES, BEST_ROWS = types.float32[::1], types.int64[::1]

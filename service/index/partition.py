@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.similarity import Encodings
 from service.index.frame import Floats32, Frame
 from service.index.protocol import Admission, Proposals
-from service.index.scanning import EVERYTHING, NOT_KNOWN, best_cells, visit_cells
+from service.index.scanning import BLOCK_ITEMS, EVERYTHING, NOT_KNOWN, best_cells, visit_cells
 from service.index.sketch import Sketch
 from service.index.vectors import HalfVectors
 
@@ -46,9 +46,9 @@ class Partition:
 
     Cell l holds the items ``rows[starts[l]:starts[l + 1]]``. ``centroids`` and ``spreads`` (r, L)
     are means and variances of their sketches; a sketch is its cell's centroid and as many of the
-    cell's ``steps`` (r, L) as its ``codes`` say. Of ``codes`` (r * N,), the part from
-    ``r * starts[l]`` on is the cell's: the first number of each of its items, then the second, and
-    so on, as the products of a query with all of them are computed fastest.
+    cell's ``steps`` (r, L) as its ``codes`` say. Of ``codes`` (B, r, 32), those from
+    ``first_blocks[l]`` on are the cell's, a block for 32 of its items, and zeros behind its last
+    one: so a query's products with all of them are computed fastest.
     """
 
     sketch: Sketch
@@ -68,6 +68,11 @@ class Partition:
         return len(self.starts) - 1
 
     @cached_property
+    def first_blocks(self) -> NDArray[np.int64]:
+        """Where each cell's blocks of codes begin, and where the last one's end: (L + 1,)."""
+        return _first_blocks(self.starts)
+
+    @cached_property
     def grids(self) -> Floats32:
         """Each cell's centroid and steps, beside one another in memory: (L, 2, r)."""
         return np.ascontiguousarray(np.stack([self.centroids.T, self.steps.T], axis=1))
@@ -79,7 +84,8 @@ class Partition:
         cell = _nearest(_centres(sketches, cells_for(count)), sketches)
         rows = np.argsort(cell, kind="stable").astype(np.int32)
         starts = np.searchsorted(cell, np.arange(cells_for(count) + 1), sorter=rows)
-        codes = np.empty(count * rank, np.int8)
+        first_blocks = _first_blocks(starts)
+        codes = np.zeros((first_blocks[-1], rank, BLOCK_ITEMS), np.int8)
         centroids = np.zeros((rank, len(starts) - 1), np.float32)
         spreads, steps = np.zeros_like(centroids), np.zeros_like(centroids)
         for place, (first, last) in enumerate(pairwise(starts.tolist())):
@@ -91,15 +97,15 @@ class Partition:
             spreads[:, place] = (apart**2).mean(axis=1, dtype=np.float64)
             steps[:, place] = np.abs(apart).max(axis=1) / _LARGEST_CODE
             apart /= np.maximum(steps[:, place, None], 1e-30)
-            codes[rank * first : rank * last] = np.rint(apart).ravel()
+            codes[first_blocks[place] : first_blocks[place + 1]] = in_blocks(np.rint(apart))
         return cls(sketch, codes, rows, starts.astype(np.int64), centroids, spreads, steps)
 
     def cell(self, place: int) -> tuple[NDArray[np.int32], Floats32]:
         """Return the items (B,) of a cell and their sketches (B, r), up to half a step."""
         first, last = self.starts[place : place + 2]
-        rank = len(self.centroids)
-        codes = self.codes[rank * first : rank * last].reshape(rank, last - first)
-        return self.rows[first:last], self.centroids[:, place] + self.steps[:, place] * codes.T
+        blocks = self.codes[slice(*self.first_blocks[place : place + 2])]
+        codes = blocks.swapaxes(1, 2).reshape(-1, len(self.centroids))[: last - first]
+        return self.rows[first:last], self.centroids[:, place] + self.steps[:, place] * codes
 
     def promises(self, queries: Floats32) -> Iterator[Floats32]:
         """Yield what each cell promises a framed query (L,), query by query."""
@@ -131,6 +137,7 @@ class Partition:
                 visited,
                 self.grids,
                 self.codes,
+                self.first_blocks,
                 self.starts,
                 self.rows,
                 mask,
@@ -138,6 +145,18 @@ class Partition:
                 rows[place],
             )
         return rows, products
+
+
+def in_blocks(codes: NDArray[Any]) -> NDArray[np.int8]:
+    """Lay the codes of a cell's items (r, S) out in blocks: (B, r, 32), zeros behind the last."""
+    rank, size = codes.shape
+    flat = np.zeros((rank, -(-size // BLOCK_ITEMS) * BLOCK_ITEMS), np.int8)
+    flat[:, :size] = codes
+    return flat.reshape(rank, -1, BLOCK_ITEMS).swapaxes(0, 1)
+
+
+def _first_blocks(starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.cumsum([0, *-(-np.diff(starts) // BLOCK_ITEMS)])
 
 
 def _centres(sketches: Floats32, cells: int) -> Any:

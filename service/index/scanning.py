@@ -16,7 +16,7 @@ from models.compiled import COMPILATION
 from service.index.compiled import (
     BEST_ROWS,
     BEST_VALUES,
-    CODES,
+    CODE_BLOCKS,
     HALF_ROWS,
     LINE_BYTES,
     MASK,
@@ -31,6 +31,7 @@ from service.index.compiled import (
     put_in_order,
     single,
 )
+from service.index.selection import put_largest_first
 
 EVERYTHING = np.zeros(0, np.bool_)
 """A mask that lets all rows count."""
@@ -38,7 +39,11 @@ EVERYTHING = np.zeros(0, np.bool_)
 NOT_KNOWN = np.zeros(0, np.float32)
 """Products of which nothing is known before."""
 
+BLOCK_ITEMS = 32
+"""The items of a cell whose codes lie together: four of a processor's vectors."""
+
 _ROWS_AHEAD = 3
+_ROOM = 4  # for each that is wanted, so many are gathered before the best are kept
 _ENOUGH_TO_JUDGE = 32
 _DEVIATIONS = 4.0
 
@@ -165,13 +170,33 @@ def best_cells(query: Any, centroids: Any, spreads: Any, values: Any, best: Any)
         for cell in range(cells):
             promises[cell] += query[number] * centroids[number, cell]
             variances[cell] += squared[number] * spreads[number, cell]
-    if len(values) == 0:
-        return
-    clear(values, best)
     for cell in range(cells):
-        promise = promises[cell] + np.sqrt(variances[cell])
-        keep(values, best, promise, cell)
-    put_in_order(values, best)
+        promises[cell] += np.sqrt(variances[cell])
+    numbers = np.arange(cells)
+    found = put_largest_first(promises, numbers, cells, len(values))
+    values[:found], best[:found] = promises[:found], numbers[:found]
+
+
+@numba.njit(**COMPILATION)  # type: ignore[untyped-decorator]
+def _write_products(codes: Any, asked: Any, promise: Any, products: Any) -> None:
+    """Write the products (32,) of a query with a block's items from their ``codes`` (r * 32,)."""
+    rank = len(asked)
+    products[:] = promise
+    for number in range(0, rank - rank % 4, 4):
+        first, second = asked[number], asked[number + 1]
+        third, fourth = asked[number + 2], asked[number + 3]
+        part = codes[number * BLOCK_ITEMS : (number + 4) * BLOCK_ITEMS]
+        for item in range(BLOCK_ITEMS):
+            products[item] += (
+                first * part[item]
+                + second * part[BLOCK_ITEMS + item]
+                + third * part[2 * BLOCK_ITEMS + item]
+                + fourth * part[3 * BLOCK_ITEMS + item]
+            )
+    for number in range(rank - rank % 4, rank):
+        part = codes[number * BLOCK_ITEMS : (number + 1) * BLOCK_ITEMS]
+        for item in range(BLOCK_ITEMS):
+            products[item] += asked[number] * part[item]
 
 
 @numba.njit(
@@ -179,7 +204,8 @@ def best_cells(query: Any, centroids: Any, spreads: Any, values: Any, best: Any)
         SINGLES,
         ROW_NUMBERS,
         SINGLE_BLOCKS,
-        CODES,
+        CODE_BLOCKS,
+        ROW_NUMBERS,
         ROW_NUMBERS,
         SHORT_ROW_NUMBERS,
         MASK,
@@ -193,6 +219,7 @@ def visit_cells(
     cells: Any,
     grids: Any,
     codes: Any,
+    first_blocks: Any,
     starts: Any,
     rows: Any,
     mask: Any,
@@ -206,47 +233,47 @@ def visit_cells(
     :func:`scan_rows`.
     """
     rank = len(query)
-    if len(values) == 0:
-        return
-    clear(values, best)
-    largest = 0
+    count, largest = len(values), 0
     for cell in cells:
-        largest = max(largest, starts[cell + 1] - starts[cell])
-    products = np.empty(largest, np.float32)
+        largest = max(largest, first_blocks[cell + 1] - first_blocks[cell])
+    products = np.empty(largest * BLOCK_ITEMS, np.float32)
+    flat_codes, block_codes = codes.reshape(-1), rank * BLOCK_ITEMS
     asked = np.empty(rank, np.float32)
+    room = _ROOM * count
+    found_values = np.empty(room + products.size, np.float32)
+    found = np.empty(room + products.size, np.int64)
+    held, least = 0, np.float32(-np.inf)
     for turn in range(len(cells)):
         cell = cells[turn]
-        if turn + 1 < len(cells):
-            coming = cells[turn + 1]
-            for place in range(rank * starts[coming], rank * starts[coming + 1], LINE_BYTES):
-                prefetch(codes, place)
-        first, size = starts[cell], starts[cell + 1] - starts[cell]
-        block = codes[rank * first : rank * (first + size)]
+        first_block, blocks = first_blocks[cell], first_blocks[cell + 1] - first_blocks[cell]
+        next_cell = cells[min(turn + 1, len(cells) - 1)]
+        coming = block_codes * first_blocks[next_cell]
         promise = np.float32(0)
         for number in range(rank):
             promise += query[number] * grids[cell, 0, number]
             asked[number] = query[number] * grids[cell, 1, number]
-        products[:size] = promise
-        for number in range(0, rank - rank % 4, 4):
-            part = block[number * size :]
-            for place in range(size):
-                products[place] += (
-                    asked[number] * part[place]
-                    + asked[number + 1] * part[size + place]
-                    + asked[number + 2] * part[2 * size + place]
-                    + asked[number + 3] * part[3 * size + place]
-                )
-        for number in range(rank - rank % 4, rank):
-            for place in range(size):
-                products[place] += asked[number] * block[number * size + place]
+        for block in range(blocks):
+            begin, ahead = block_codes * (first_block + block), coming + block_codes * block
+            for place in range(ahead, ahead + block_codes, LINE_BYTES):
+                prefetch(flat_codes, place)  # of no harm where the next cell has fewer
+            _write_products(
+                flat_codes[begin : begin + block_codes],
+                asked,
+                promise,
+                products[block * BLOCK_ITEMS : (block + 1) * BLOCK_ITEMS],
+            )
+        first, size = starts[cell], starts[cell + 1] - starts[cell]
         for place in range(size):
             # The mask is asked last: few get so far, and each is a look somewhere in memory.
-            if products[place] > values[0] and (not len(mask) or mask[rows[first + place]]):
-                keep(values, best, products[place], first + place)
-    put_in_order(values, best)
-    for place in range(len(best)):
-        if best[place] >= 0:
-            prefetch(rows, best[place])
-    for place in range(len(best)):
-        if best[place] >= 0:
-            best[place] = rows[best[place]]
+            if products[place] > least and (not len(mask) or mask[rows[first + place]]):
+                found_values[held], found[held] = products[place], first + place
+                held += 1
+        if held >= room > 0:
+            held = put_largest_first(found_values, found, held, count)
+            least = found_values[held - 1]
+    held = put_largest_first(found_values, found, held, count)
+    clear(values, best)
+    for place in range(held):
+        prefetch(rows, found[place])
+    for place in range(held):
+        values[place], best[place] = found_values[place], rows[found[place]]

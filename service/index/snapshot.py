@@ -38,7 +38,7 @@ from service.index.segment import open_segment
 from service.index.shelf import Segment
 from service.index.traits import Traits
 
-SNAPSHOT_FORMAT = 3
+SNAPSHOT_FORMAT = 4
 POINTER = "current"
 _ADVICE = "build it again with `circumplex index build`"
 _NAME = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{12}")

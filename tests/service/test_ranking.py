@@ -136,7 +136,7 @@ class Watched:
 
 @pytest.mark.parametrize(
     ("windows_each", "copies", "looks"),
-    [(1, False, [15]), (2, False, [24]), (1, True, [15, 64, 256, 300])],
+    [(1, False, [15]), (2, False, [24]), (1, True, [15, 30, 120, 300])],
 )
 def test_few_candidates_are_scored_where_the_others_have_no_chance(
     windows_each: int, copies: bool, looks: list[int]

@@ -16,7 +16,9 @@ from models.similarity import (
 )
 from service.index.frame import Frame
 from service.index.pairs import score_pairs
+from service.index.partition import in_blocks
 from service.index.scanning import (
+    BLOCK_ITEMS,
     EVERYTHING,
     NOT_KNOWN,
     best_cells,
@@ -167,7 +169,8 @@ def test_a_visit_keeps_the_best_of_what_lies_in_the_cells(
     sketches = (centroids[:, cell] + steps[:, cell].astype(np.float64) * codes).T
     rows = rng.permutation(count).astype(np.int32)
     starts = np.searchsorted(cell, np.arange(cells + 1))
-    blocks = [codes[:, starts[at] : starts[at + 1]].ravel() for at in range(cells)]
+    blocks = [in_blocks(codes[:, starts[at] : starts[at + 1]]) for at in range(cells)]
+    first_blocks = np.cumsum([0, *map(len, blocks)])
     visited = rng.permutation(cells)[: rng.integers(1, cells + 1)]
     mask = drawn_mask(seed + 2, count, share)
     query = rng.normal(size=rank).astype(np.float32)
@@ -178,9 +181,9 @@ def test_a_visit_keeps_the_best_of_what_lies_in_the_cells(
         counting &= mask
 
     values, best = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
-    flat = np.concatenate(blocks)
+    every_block = np.ascontiguousarray(np.concatenate(blocks))
     grids = np.ascontiguousarray(np.stack([centroids.T, steps.T], axis=1))
-    visit_cells(query, visited, grids, flat, starts, rows, mask, values, best)
+    visit_cells(query, visited, grids, every_block, first_blocks, starts, rows, mask, values, best)
     np.testing.assert_allclose(values, best_of(products, counting, wanted), rtol=1e-4, atol=1e-4)
     found = best[best >= 0]
     assert counting[found].all()
@@ -278,12 +281,13 @@ def test_nothing_is_written_where_nothing_is_wanted() -> None:
     scan_rows(halves.view(np.uint16), constants, query, EVERYTHING, 0, 20, none, no_rows)
     rank_rows(halves.view(np.uint16), constants, query, np.arange(20), NOT_KNOWN, none, no_rows)
     best_cells(query[:8], single, single, none, no_rows)
-    codes, order = np.ones(160, np.int8), np.arange(20, dtype=np.int32)
+    codes, order = np.ones((1, 8, BLOCK_ITEMS), np.int8), np.arange(20, dtype=np.int32)
     visit_cells(
         query[:8],
         np.array([0]),
         np.ones((1, 2, 8), np.float32),
         codes,
+        np.array([0, 1]),
         starts,
         order,
         EVERYTHING,
