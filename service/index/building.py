@@ -46,6 +46,7 @@ _SAMPLE = 20_000
 _ROWS_AT_ONCE = 8_192
 _FITTING_QUERIES, _JUDGING_QUERIES, _EXAM_QUERIES = 256, 64, 128
 _LEAST_AGREEMENT = 0.999
+_LEAST_RECALL = 0.99
 _SEED = 2
 
 logger = logging.getLogger(__name__)
@@ -148,27 +149,38 @@ def write_index(folder: Path, examiners: Examiners, precision: Precision) -> dic
     if sketch is not None:
         partition = Partition.build(sketch, sketches)
         effort, recalls = tune(partition, exam)
-        np.save(folder / SKETCHES_FILE, partition.codes)
-        np.save(folder / SKETCH_ROWS_FILE, partition.rows)
-        arrays |= {
-            "sketch_items": sketch.items,
-            "sketch_queries": sketch.queries,
-            "starts": partition.starts,
-            "centroids": partition.centroids,
-            "spreads": partition.spreads,
-            "steps": partition.steps,
-        }
-        measured |= {
-            "rank": sketch.rank,
-            "cells": partition.cells,
-            "visited_cells": effort.cells,
-            "candidates": effort.candidates,
-            "recall_at_10": recalls,
-        }
+        if min(recalls.values()) < _LEAST_RECALL:
+            logger.warning(
+                "sketches hold only %.1f %% of the best ten: every search will be exhaustive",
+                100 * min(recalls.values()),
+            )
+        else:
+            arrays |= _write_partition(folder, partition)
+            measured |= {
+                "rank": sketch.rank,
+                "cells": partition.cells,
+                "visited_cells": effort.cells,
+                "candidates": effort.candidates,
+                "recall_at_10": recalls,
+            }
     np.savez(folder / FRAME_FILE, **arrays)
     if precision == "half":
         _drop_single_precision(folder, measured)
     return measured
+
+
+def _write_partition(folder: Path, partition: Partition) -> dict[str, NDArray[Any]]:
+    """Write the sketches; returns the small arrays that go with the frame's."""
+    np.save(folder / SKETCHES_FILE, partition.codes)
+    np.save(folder / SKETCH_ROWS_FILE, partition.rows)
+    return {
+        "sketch_items": partition.sketch.items,
+        "sketch_queries": partition.sketch.queries,
+        "starts": partition.starts,
+        "centroids": partition.centroids,
+        "spreads": partition.spreads,
+        "steps": partition.steps,
+    }
 
 
 def _split(

@@ -155,3 +155,22 @@ def test_an_index_of_nothing_but_curves_can_be_measured(tmp_path: Path) -> None:
     write_windows(tmp_path, windows_of(towers.items(3)), 3, 4)
     measured = write_index(tmp_path, Examiners(towers.queries(2), SCALE), "single")
     assert measured["half_precision_agreement"] > 0.9
+
+
+def test_encodings_that_no_sketch_holds_are_scanned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(4)
+
+    def noise(count: int) -> Encodings:
+        embedding, mean, spread = rng.normal(size=(3, count, 64)).astype(np.float32)
+        return Encodings(embedding, mean, np.exp(spread / 2))
+
+    items = noise(20_000)
+    segment = write_segment(tmp_path / "noise", items, noise(90))
+    assert "every search will be exhaustive" in caplog.text
+    query = noise(1)
+    proposals = segment.index.propose(query, 10, weight=1.0, divergence_scale=SCALE)
+    scores = composite_similarity(query, items, weight=1.0, divergence_scale=SCALE)[0]
+    assert proposals.exhaustive
+    assert set(proposals.rows[0].tolist()) == set(np.argsort(-scores)[:10].tolist())
