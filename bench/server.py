@@ -26,10 +26,16 @@ class Server(NamedTuple):
     process_id: int
 
     def processor_s(self) -> float:
-        """Return the processor time that it has taken so far, as Linux counts it."""
-        fields = Path(f"/proc/{self.process_id}/stat").read_text().rpartition(")")[2].split()
-        user, system = fields[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        """Return the processor time that it and its processes have taken so far (Linux)."""
+        tasks = Path(f"/proc/{self.process_id}/task").iterdir()
+        children = " ".join((task / "children").read_text() for task in tasks).split()
+        return sum(map(_processor_s, [self.process_id, *map(int, children)]))
+
+
+def _processor_s(process_id: int) -> float:
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    user, system = fields[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from models.bundle import EncodedRecording
 from models.estimate import Estimate
 from models.features import PatchFrontend
 from service.errors import AudioRefusedError
+from service.listeners import Listeners, hear_recording
 from service.retrieval import Answer, Emotion, Limits, Searcher
 
 
@@ -60,7 +61,12 @@ def listen(
         AudioRefusedError: it is no usable recording.
     """
     started_s = time.perf_counter()
-    recording = _decode(searcher, audio, max_duration_s)
+    try:
+        recording = decode(
+            audio, rate_hz=searcher.bundle.hearing_rate_hz, max_duration_s=max_duration_s
+        )
+    except AudioError as error:
+        raise AudioRefusedError(error) from error
     patches = network.patches(recording.waveform)
     # An hour's waveform is 230 MB, and nothing behind this reads it.
     recording = replace(recording, waveform=recording.waveform[:0].copy())
@@ -75,16 +81,28 @@ def answer(listened: Listened, features: NDArray[np.float32], limits: Limits) ->
 
 
 def hear(
-    searcher: Searcher, audio: BinaryIO, limits: Limits, max_duration_s: float
+    searcher: Searcher,
+    audio: BinaryIO,
+    limits: Limits,
+    max_duration_s: float,
+    listeners: Listeners | None = None,
 ) -> EmotionAnswer:
-    """Take all three steps for one upload alone, with any frontend.
+    """Take all three steps for one upload, with any frontend; ``listeners`` may take the second.
 
     Raises:
         AudioRefusedError: it is no usable recording.
     """
     started_s = time.perf_counter()
-    recording = _decode(searcher, audio, max_duration_s)
-    return _answer(searcher, recording, searcher.hear(recording), limits, started_s)
+    try:
+        if listeners is None:
+            recording, heard = hear_recording(searcher.bundle, audio, max_duration_s)
+        else:
+            recording, heard = listeners.hear(
+                searcher.bundle, searcher.bundle_folder, audio, max_duration_s
+            )
+    except AudioError as error:
+        raise AudioRefusedError(error) from error
+    return _answer(searcher, recording, heard, limits, started_s)
 
 
 def _answer(
@@ -98,10 +116,3 @@ def _answer(
     estimate = searcher.estimate(heard.encodings, heard.starts_s, recording.duration_s)
     found = replace(found, took_ms=(time.perf_counter() - started_s) * 1_000)
     return EmotionAnswer(found, searcher.emotions.emotions, recording, estimate)
-
-
-def _decode(searcher: Searcher, audio: BinaryIO, max_duration_s: float) -> Recording:
-    try:
-        return decode(audio, rate_hz=searcher.bundle.hearing_rate_hz, max_duration_s=max_duration_s)
-    except AudioError as error:
-        raise AudioRefusedError(error) from error

@@ -29,6 +29,7 @@ from service.errors import (
 )
 from service.following import catch_up, follow
 from service.index.snapshot import current_id
+from service.listeners import Listeners
 from service.listening import EmotionAnswer, hear
 from service.repository import Position
 from service.retrieval import Answer, Emotion, EmotionShelf, Limits, Searcher
@@ -73,6 +74,7 @@ class LiveService:
         self._last_refusal = ""
         self.damaged: Path | None = None
         self._searcher = self._load()
+        self.listeners = Listeners(min(settings.hearing_processes, settings.concurrent_encodings))
 
     @property
     def searcher(self) -> Searcher:
@@ -80,7 +82,8 @@ class LiveService:
         return self._searcher
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database, and end the processes that hear uploads."""
+        self.listeners.close()
         self.database.close()
 
     # Searching
@@ -105,7 +108,7 @@ class LiveService:
         Raises:
             AudioRefusedError: it is no usable recording.
         """
-        return hear(self.searcher, audio, limits, self.settings.max_audio_s)
+        return hear(self.searcher, audio, limits, self.settings.max_audio_s, self.listeners)
 
     # The catalogue
 
@@ -257,7 +260,9 @@ class LiveService:
         with self.database.reading() as session:
             followed = follow(session, snapshot)
             emotions = [Emotion.of_row(row) for row in repository.emotions(session)]
-        return Searcher(bundle, row.name, snapshot, followed, EmotionShelf.build(bundle, emotions))
+        folder = self.settings.home.resolve() / row.path
+        shelf = EmotionShelf.build(bundle, emotions)
+        return Searcher(bundle, folder, snapshot, followed, shelf)
 
     def _with_tracks(self, answer: Answer) -> TrackAnswer:
         ids = [match.id for match in answer.matches]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -151,7 +152,7 @@ class Searcher:
     """
 
     bundle: Bundle
-    bundle_name: str
+    bundle_folder: Path
     snapshot: Snapshot
     followed: Followed
     emotions: EmotionShelf

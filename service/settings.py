@@ -41,6 +41,13 @@ class Settings(BaseSettings):
         description="Searches and encodings that run at once; the others wait. "
         "Default: the number of cores",
     )
+    hearing_processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=0,
+        description="Processes that hear uploads where several come at once, each with a model of "
+        "its own in memory, no more than encodings that run at once; started when that first "
+        "happens. Default: the number of cores",
+    )
     queued_encodings: int = Field(
         32,
         ge=0,

@@ -45,6 +45,7 @@ class _State(Collector):
             ("new_windows", "Windows beside the index, searched exhaustively", followed.tail),
             ("gone_windows", "Windows of the index that are passed over", followed.dead),
             ("emotions", "Emotions that are searched", len(searcher.emotions.emotions)),
+            ("hearing_processes", "Processes that hear uploads", self._live.listeners.ready),
             ("index_damaged", "1: a file of the index is damaged", self._live.damaged is not None),
         ):
             yield GaugeMetricFamily(f"circumplex_{name}", text, value=float(value))

@@ -105,22 +105,22 @@ class State(TypedDict):
     upkeep: Upkeep
 
 
-def _live(request: Request) -> LiveService:
+async def _live(request: Request) -> LiveService:
     live: LiveService = request.state.live
     return live
 
 
-def _batcher(request: Request) -> Batcher:
+async def _batcher(request: Request) -> Batcher:
     batcher: Batcher = request.state.batcher
     return batcher
 
 
-def _gate(request: Request) -> Gate:
+async def _gate(request: Request) -> Gate:
     gate: Gate = request.state.gate
     return gate
 
 
-def _upkeep(request: Request) -> Upkeep:
+async def _upkeep(request: Request) -> Upkeep:
     upkeep: Upkeep = request.state.upkeep
     return upkeep
 

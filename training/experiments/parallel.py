@@ -7,14 +7,14 @@ other. One thread always, so that numbers do not depend on how many cores there 
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar, cast
 
 import torch
+
+from models.processes import end_with_parent
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -113,7 +113,7 @@ def _received(connection: Connection) -> tuple[str, Any]:
 def _serve(connection: Connection, work: Work[C, T, R], context: C) -> None:
     """Do tasks from the pipe until it closes; runs in a worker process."""
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     while True:
         try:
             task = connection.recv()
@@ -123,14 +123,6 @@ def _serve(connection: Connection, work: Work[C, T, R], context: C) -> None:
             return  # whoever asked is gone, or going
         except Exception as error:  # noqa: BLE001  it is the other process that can tell the user
             connection.send(("failed", f"{type(error).__name__}: {error}"))
-
-
-def _end_with_parent() -> None:
-    """Wait until whoever asked is gone, killed perhaps, and leave at once."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 @contextmanager
