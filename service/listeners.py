@@ -73,7 +73,7 @@ class Listeners:
         self._starting: list[_Listener] = []
         self._running: list[_Listener] = []
         self._free: list[_Listener] = []
-        self._closed = False
+        self._is_starting = self._closed = False
 
     @property
     def ready(self) -> int:
@@ -111,11 +111,10 @@ class Listeners:
         with self._lock:
             alone, self._hearing = self._hearing == 0, self._hearing + 1
             listener = self._free.pop() if self._free and not alone else None
-            if not (alone or self._starting or self._closed):
-                missing = self._most - len(self._running)
-                self._starting = [_Listener(folder) for _ in range(missing)]
-                if missing:
-                    threading.Thread(target=self._await_start, daemon=True).start()
+            wanted = not alone and len(self._running) < self._most
+            if wanted and not (self._is_starting or self._closed):
+                self._is_starting = True
+                threading.Thread(target=self._start, args=(folder,), daemon=True).start()
         try:
             yield listener
         finally:
@@ -129,8 +128,15 @@ class Listeners:
             if listener is not None and gone:
                 listener.end()
 
-    def _await_start(self) -> None:
-        """Have those that are starting come in when they are ready."""
+    def _start(self, folder: Path) -> None:
+        """Start the processes that are missing, all at once; each comes in when it is ready."""
+        missing = self._most - len(self._running)
+        try:
+            for _ in range(missing):
+                self._starting.append(_Listener(folder))
+        except OSError as error:
+            logger.warning("no more processes can be started that hear uploads: %s", error)
+        self._most -= missing - len(self._starting)  # what cannot even start is not tried again
         while self._starting:
             ready = self._starting[0].wait_until_ready()
             with self._lock:
@@ -139,8 +145,9 @@ class Listeners:
                     self._running.append(listener)
                     self._free.append(listener)
                     continue
-                self._most -= 1  # what cannot even start is not tried again
+                self._most -= 1
             listener.end()
+        self._is_starting = False
 
 
 class _Listener:
