@@ -27,12 +27,17 @@ class Server(NamedTuple):
 
     def processor_s(self) -> float:
         """Return the processor time that it and its processes have taken so far (Linux)."""
-        tasks = Path(f"/proc/{self.process_id}/task").iterdir()
-        children = " ".join((task / "children").read_text() for task in tasks).split()
-        return sum(map(_processor_s, [self.process_id, *map(int, children)]))
+        return sum(map(processor_s, [self.process_id, *children_of(self.process_id)]))
 
 
-def _processor_s(process_id: int) -> float:
+def children_of(process_id: int) -> list[int]:
+    """Return the processes that one has started and that are still there (Linux)."""
+    tasks = Path(f"/proc/{process_id}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def processor_s(process_id: int) -> float:
+    """Return the processor time that one process has taken so far (Linux)."""
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     user, system = fields[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

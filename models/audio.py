@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Self
 
 import numpy as np
 import soxr
@@ -64,6 +64,10 @@ class Recording:
     channels: int
     format: str
     waveform_rate_hz: int = SAMPLE_RATE_HZ
+
+    def without_samples(self) -> Self:
+        """Return what is known of it but its waveform: an hour's is 230 MB."""
+        return replace(self, waveform=self.waveform[:0].copy())
 
 
 def decode(

@@ -15,7 +15,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -59,8 +58,7 @@ def hear_recording(bundle: Bundle, audio: BinaryIO | bytes, max_duration_s: floa
         models.audio.AudioError: it is no usable recording.
     """
     recording = decode(audio, rate_hz=bundle.hearing_rate_hz, max_duration_s=max_duration_s)
-    encoded = bundle.encode_recording(recording)
-    return replace(recording, waveform=recording.waveform[:0].copy()), encoded
+    return recording.without_samples(), bundle.encode_recording(recording)
 
 
 class Listeners:
@@ -120,12 +118,12 @@ class Listeners:
         finally:
             with self._lock:
                 self._hearing -= 1
-                gone = listener in self._running and not listener.is_alive
-                if listener is not None and gone:
-                    self._running.remove(listener)
-                elif listener in self._running:
-                    self._free.append(listener)
-            if listener is not None and gone:
+                if listener in self._running:
+                    if listener.is_alive:
+                        self._free.append(listener)
+                    else:
+                        self._running.remove(listener)
+            if listener is not None and not listener.is_alive:
                 listener.end()
 
     def _start(self, folder: Path) -> None:

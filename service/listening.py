@@ -68,9 +68,7 @@ def listen(
     except AudioError as error:
         raise AudioRefusedError(error) from error
     patches = network.patches(recording.waveform)
-    # An hour's waveform is 230 MB, and nothing behind this reads it.
-    recording = replace(recording, waveform=recording.waveform[:0].copy())
-    return Listened(searcher, recording, patches, started_s)
+    return Listened(searcher, recording.without_samples(), patches, started_s)
 
 
 def answer(listened: Listened, features: NDArray[np.float32], limits: Limits) -> EmotionAnswer:

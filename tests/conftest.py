@@ -56,6 +56,15 @@ def read_composition() -> Callable[[Path], tuple[int, str, str]]:
     return read
 
 
+def is_running(process_id: int) -> bool:
+    """Tell whether a process is there and more than an entry that waits to be read."""
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return "Z" not in status.split()[0]
+
+
 def random_curve(rng: np.random.Generator, steps: int) -> Curve:
     """Draw a smooth random curve of ``steps`` steps."""
     knots = rng.uniform(-0.9, 0.9, (max(steps // 15, 2), 2))

@@ -105,6 +105,9 @@ class State(TypedDict):
     upkeep: Upkeep
 
 
+# Coroutines, since FastAPI runs plain functions in a thread each, for every request.
+
+
 async def _live(request: Request) -> LiveService:
     live: LiveService = request.state.live
     return live

@@ -11,38 +11,27 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from bench.server import children_of, processor_s
 from models.audio import AudioError
 from models.bundle import Bundle, load_bundle, save_bundle
 from service.listeners import Heard, Listeners, hear_recording
-from tests.conftest import tiny_bundle
+from tests.conftest import is_running, tiny_bundle
 from tests.service.conftest import Server, start_server, wait_for, write_tone
-from tests.service.test_errors import check_shape
-from tests.service.test_uploads import wav
+from tests.service.test_company import ask, check_bad_recordings_fail_alone, without_time
 
 
-def children_of(process_id: int) -> set[int]:
+def listeners_of(process_id: int) -> set[int]:
     """The processes that one has spawned and that still run, but for Python's own tracker."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{process_id}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"spawn_main" in command:
-                found.add(int(child))
-    return found
-
-
-def is_running(process_id: int) -> bool:
-    try:
-        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return fields[0] != "Z"
+    return {
+        child
+        for child in children_of(process_id)
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    }
 
 
 def ready(server: Server) -> int:
@@ -52,23 +41,6 @@ def ready(server: Server) -> int:
     )
     assert found
     return int(found[1])
-
-
-def processor_s(process_id: int) -> float:
-    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
-def ask(server: Server, audio: bytes) -> httpx.Response:
-    url = f"{server.client.base_url}/v1/search/emotions"
-    return httpx.post(url, files={"audio": audio}, timeout=60)
-
-
-def without_time(response: httpx.Response) -> dict[str, Any]:
-    assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()
-    assert found.pop("took_ms") > 0
-    return found
 
 
 def ask_together(server: Server, uploads: list[bytes], times: int) -> list[httpx.Response]:
@@ -91,7 +63,7 @@ def server(ingested_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     home = Path(shutil.copytree(ingested_home, tmp_path_factory.mktemp("heard") / "home"))
     running = start_server(home, CIRCUMPLEX_HEARING_PROCESSES="2")
     yield running
-    children = children_of(running.process.pid)
+    children = listeners_of(running.process.pid)
     assert running.stop() == 0
     assert not any(map(is_running, children))
     assert "Traceback" not in running.log.read_text()
@@ -100,7 +72,7 @@ def server(ingested_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def test_a_lone_client_starts_none(server: Server, uploads: list[bytes]) -> None:
     for audio in uploads:
         without_time(ask(server, audio))
-    assert children_of(server.process.pid) == set()
+    assert listeners_of(server.process.pid) == set()
 
 
 def test_answers_are_those_of_each_alone(server: Server, uploads: list[bytes]) -> None:
@@ -111,22 +83,15 @@ def test_answers_are_those_of_each_alone(server: Server, uploads: list[bytes]) -
         together = ask_together(server, uploads, 2)
         assert [without_time(response) for response in together] == alone * 2
         assert time.monotonic() < until_s
-    spent_s = [processor_s(child) for child in children_of(server.process.pid)]
+    spent_s = [processor_s(child) for child in listeners_of(server.process.pid)]
     together = ask_together(server, uploads, 8)
     assert [without_time(response) for response in together] == alone * 8
-    for child, before_s in zip(children_of(server.process.pid), spent_s, strict=True):
+    for child, before_s in zip(listeners_of(server.process.pid), spent_s, strict=True):
         assert processor_s(child) > before_s
 
 
 def test_a_bad_recording_fails_alone(server: Server, uploads: list[bytes]) -> None:
-    expected = without_time(ask(server, uploads[0]))
-    files = [uploads[0], b"no music", wav(np.zeros(32_000)), uploads[0]]
-    for number, response in enumerate(ask_together(server, files, 6)):
-        if number % 4 in (1, 2):
-            code = "audio_unreadable" if number % 4 == 1 else "audio_silent"
-            check_shape(response, 422, code)
-        else:
-            assert without_time(response) == expected
+    check_bad_recordings_fail_alone(server, uploads[0])
 
 
 def test_killed_ones_are_replaced_and_nothing_is_lost(server: Server, uploads: list[bytes]) -> None:
@@ -135,7 +100,7 @@ def test_killed_ones_are_replaced_and_nothing_is_lost(server: Server, uploads: l
     while ready(server) < 2:
         ask_together(server, uploads, 1)
         assert time.monotonic() < until_s
-    before = children_of(server.process.pid)
+    before = listeners_of(server.process.pid)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask_together, server, uploads, 8)
         for child in before:
@@ -147,7 +112,7 @@ def test_killed_ones_are_replaced_and_nothing_is_lost(server: Server, uploads: l
     while ready(server) < 2:
         ask_together(server, uploads, 1)
         assert time.monotonic() < until_s
-    assert not children_of(server.process.pid) & before
+    assert not listeners_of(server.process.pid) & before
 
 
 def test_they_end_with_a_server_that_is_killed(ingested_home: Path, tmp_path: Path) -> None:
@@ -155,7 +120,7 @@ def test_they_end_with_a_server_that_is_killed(ingested_home: Path, tmp_path: Pa
     server = start_server(home, CIRCUMPLEX_HEARING_PROCESSES="1")
     audio = write_tone(tmp_path / "tone.flac", 1, 8.0).read_bytes()
     until_s = time.monotonic() + 60
-    while not (children := children_of(server.process.pid)):
+    while not (children := listeners_of(server.process.pid)):
         ask_together(server, [audio], 8)
         assert time.monotonic() < until_s
     assert server.stop(signal.SIGKILL) == -signal.SIGKILL
@@ -192,4 +157,4 @@ def test_two_bundles_in_turn(bundle: Bundle, tiny_bundle_folder: Path, tmp_path:
                 assert error.value.code == "audio_unreadable"
     finally:
         listeners.close()
-    assert not children_of(os.getpid())
+    assert not listeners_of(os.getpid())

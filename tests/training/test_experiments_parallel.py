@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, is_running
 from tests.training.test_experiments import TINY
 from training.experiments.parallel import RowError, run_tasks
 from training.experiments.records import Records, Row, identity_of
@@ -31,13 +31,6 @@ def _double(context: int, task: int, report: object) -> int:
 def _write_pid_and_wait(folder: str, task: int, report: object) -> None:
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 class TestParallel:
@@ -77,9 +70,9 @@ class TestParallel:
         assert len(workers) == 2
         asking.kill()
         asking.wait()
-        while any(map(_is_running, workers)) and time.monotonic() < until:
+        while any(map(is_running, workers)) and time.monotonic() < until:
             time.sleep(0.05)
-        assert not any(map(_is_running, workers))
+        assert not any(map(is_running, workers))
 
 
 class TestRecords:
